@@ -1,0 +1,342 @@
+"""Every refusal: one class with a code for ever, a status, and a sentence that says what to do next.
+
+A face (GraphQL, REST, CLI) translates these classes and invents none of its own. The docstring of a
+class is the sentence a caller reads unless the place that raises it knows a more exact one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class ApiFactoryError(Exception):
+    """The request was refused."""
+
+    code: ClassVar[str] = "INTERNAL"
+    status: ClassVar[int] = 500
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retry_after_seconds: int | None = None,
+        extensions: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Carry the sentence, the seconds until a retry can help, and facts for `extensions`."""
+        self.message = message or (type(self).__doc__ or "The request was refused.").split("\n\n")[0]
+        self.retry_after_seconds = retry_after_seconds
+        self.extensions: dict[str, object] = dict(extensions or {})
+        self.headers: dict[str, str] = dict(headers or {})
+        super().__init__(self.message)
+
+
+class BadUserInput(ApiFactoryError):
+    """The input is not valid; correct it and send it again."""
+
+    code = "BAD_USER_INPUT"
+    status = 400
+
+
+class RequestMalformed(BadUserInput):
+    """The request is not well formed; correct it and send it again."""
+
+
+class MethodNotAllowed(BadUserInput):
+    """This address does not take that method; use one of those in the Allow header."""
+
+    status = 405
+
+
+class NotAcceptable(BadUserInput):
+    """None of the media types in Accept can be served; ask for application/json."""
+
+    status = 406
+
+
+class BodyTooLarge(BadUserInput):
+    """The body is larger than this server accepts; send less."""
+
+    status = 413
+
+
+class UnsupportedMediaType(BadUserInput):
+    """Send the body with Content-Type: application/json."""
+
+    status = 415
+
+
+class Unauthenticated(ApiFactoryError):
+    """An API key is required; send it as `Authorization: Bearer <key>`.
+
+    RFC 6750 section 3: the challenge names an error only when a credential was presented.
+    """
+
+    code = "UNAUTHENTICATED"
+    status = 401
+
+    def __init__(self, message: str | None = None, *, presented: bool = False) -> None:
+        """State whether a credential was presented, which decides the challenge."""
+        challenge = 'Bearer realm="api"' + (', error="invalid_token"' if presented else "")
+        super().__init__(message, headers={"WWW-Authenticate": challenge})
+
+
+class InvalidKey(Unauthenticated):
+    """The API key is not valid; check that it was copied whole, or create a new one."""
+
+    def __init__(self, message: str | None = None) -> None:
+        """Refuse a presented key; unknown, malformed and revoked answer alike."""
+        super().__init__(message, presented=True)
+
+
+class KeyExpired(InvalidKey):
+    """The API key has expired; create a new one."""
+
+
+class Forbidden(ApiFactoryError):
+    """The API key may not do this; use a key that may."""
+
+    code = "FORBIDDEN"
+    status = 403
+
+
+class ScopeMissing(Forbidden):
+    """The API key lacks a scope that this call needs; use a key that holds it."""
+
+    def __init__(self, required: frozenset[str], coordinate: str | None = None) -> None:
+        """Name the scopes of the call; the challenge follows RFC 6750 section 3.1."""
+        names = sorted(required)
+        extensions: dict[str, object] = {"requiredScopes": names}
+        if coordinate is not None:
+            extensions["coordinate"] = coordinate
+        scope = " ".join(names)
+        challenge = f'Bearer realm="api", error="insufficient_scope", scope="{scope}"'
+        super().__init__(
+            f"The API key lacks the scope {', '.join(names)}; use a key that holds it.",
+            extensions=extensions,
+            headers={"WWW-Authenticate": challenge},
+        )
+
+
+class ScopeNotGranted(Forbidden):
+    """The API key may not give out a scope it does not hold; leave it out or use a key that holds it."""
+
+    def __init__(self, scopes: frozenset[str]) -> None:
+        """Name the scopes that the acting key lacks."""
+        names = sorted(scopes)
+        super().__init__(
+            f"The API key does not hold the scope {', '.join(names)} and cannot give it to another key; "
+            "leave it out or use a key that holds it.",
+            extensions={"requiredScopes": names},
+        )
+
+
+class AddressNotAllowed(Forbidden):
+    """This API key may not be used from your address; add the address to the key's CIDR list."""
+
+
+class ActionNotAllowed(Forbidden):
+    """This API key may not call that action; use a key whose allowed actions include it."""
+
+
+class KeySuspended(Forbidden):
+    """The API key is suspended; resume it or use another one."""
+
+
+class AccountSuspended(Forbidden):
+    """The account is suspended; ask its operator to resume it."""
+
+
+class PaymentRequired(ApiFactoryError):
+    """The account has no paid plan that allows this; subscribe to one."""
+
+    code = "PAYMENT_REQUIRED"
+    status = 402
+
+
+class RateLimited(ApiFactoryError):
+    """Too many calls; retry after the time in Retry-After."""
+
+    code = "RATE_LIMITED"
+    status = 429
+
+    def __init__(
+        self,
+        *,
+        policy: str,
+        limit: int,
+        window_seconds: int,
+        remaining: int,
+        retry_after_seconds: int,
+        statuses: tuple[object, ...] = (),
+    ) -> None:
+        """State which policy refused; `statuses` holds every window's state for the headers."""
+        self.statuses = statuses
+        super().__init__(
+            f"The limit of {limit} calls per {window_seconds} s is reached; "
+            f"retry in {retry_after_seconds} s.",
+            retry_after_seconds=retry_after_seconds,
+            extensions={
+                "policy": policy,
+                "limit": limit,
+                "window": window_seconds,
+                "remaining": remaining,
+            },
+        )
+
+
+class QuotaExceeded(ApiFactoryError):
+    """The units of this period are used up; wait for the next period or choose a larger plan."""
+
+    code = "QUOTA_EXCEEDED"
+    status = 429
+
+    def __init__(
+        self,
+        *,
+        units: int,
+        limit: int,
+        used: int,
+        reset_seconds: int,
+        scope: str = "account",
+        standing: object = None,
+    ) -> None:
+        """State the units asked for, the limit, what is used, and the seconds to the next period.
+
+        `standing` is the ledger's whole answer, for the headers.
+        """
+        self.standing = standing
+        whose = "key's cap" if scope == "key" else "account's quota"
+        super().__init__(
+            f"This call needs {units} units and the {whose} has {max(0, limit - used)} of {limit} left; "
+            f"the next period starts in {reset_seconds} s.",
+            retry_after_seconds=reset_seconds,
+            extensions={
+                "cost": units,
+                "limit": limit,
+                "used": used,
+                "remaining": max(0, limit - used),
+                "quota": scope,
+            },
+        )
+
+
+class CostLimitExceeded(ApiFactoryError):
+    """The operation costs more than one call may; split it into smaller ones."""
+
+    code = "COST_LIMIT_EXCEEDED"
+    status = 400
+
+    def __init__(self, *, cost: int, maximum: int, policy: str | None = None) -> None:
+        """State the cost and the maximum; there is no time after which a retry would pass."""
+        extensions: dict[str, object] = {"cost": cost, "maximum": maximum}
+        if policy is not None:
+            extensions["policy"] = policy
+        super().__init__(
+            f"The operation costs {cost} and the maximum is {maximum}; split it into smaller ones.",
+            extensions=extensions,
+        )
+
+
+class QueryTooComplex(ApiFactoryError):
+    """The document is larger or deeper than this server accepts; ask for less at once."""
+
+    code = "QUERY_TOO_COMPLEX"
+    status = 400
+
+
+class GraphQLParseFailed(ApiFactoryError):
+    """The document is not valid GraphQL; correct its syntax."""
+
+    code = "GRAPHQL_PARSE_FAILED"
+    status = 400
+
+
+class GraphQLValidationFailed(ApiFactoryError):
+    """The operation does not fit the schema; compare it with /schema.graphql."""
+
+    code = "GRAPHQL_VALIDATION_FAILED"
+    status = 400
+
+
+class OperationResolutionFailure(ApiFactoryError):
+    """The document holds several operations; name one in operationName."""
+
+    code = "OPERATION_RESOLUTION_FAILURE"
+    status = 400
+
+
+class NotFound(ApiFactoryError):
+    """There is no such thing here, or it is not yours; check the id."""
+
+    code = "NOT_FOUND"
+    status = 404
+
+
+class InvalidState(ApiFactoryError):
+    """The change is not possible in the present state."""
+
+    code = "BAD_USER_INPUT"
+    status = 409
+
+    def __init__(self, verb: str, state: str, allowed: tuple[str, ...], *, subject: str = "a key") -> None:
+        """Name the verb refused, its subject, the state, and the verbs that state allows."""
+        possible = ", ".join(allowed) if allowed else "nothing; this state is final"
+        self.allowed = allowed
+        super().__init__(
+            f"Cannot {verb} {subject} that is {state}; allowed now: {possible}.",
+            extensions={"state": state, "allowed": list(allowed)},
+        )
+
+
+class AlreadyExists(ApiFactoryError):
+    """Something with this name exists already; choose another name."""
+
+    code = "BAD_USER_INPUT"
+    status = 409
+
+
+class LimitReached(ApiFactoryError):
+    """A maximum number is reached; remove one before adding another."""
+
+    code = "BAD_USER_INPUT"
+    status = 409
+
+
+class IdempotencyConflict(ApiFactoryError):
+    """A request with this Idempotency-Key is still running; retry when it has ended."""
+
+    code = "IDEMPOTENCY_CONFLICT"
+    status = 409
+
+
+class IdempotencyMismatch(IdempotencyConflict):
+    """This Idempotency-Key was used with another payload; use a new key for a new request."""
+
+    status = 422
+
+
+class Unavailable(ApiFactoryError):
+    """A part this server needs is not available; retry after the time in Retry-After."""
+
+    code = "UNAVAILABLE"
+    status = 503
+
+    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 1) -> None:
+        """Always name the seconds after which a retry makes sense."""
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+
+
+class InternalError(ApiFactoryError):
+    """Something went wrong here; quote the request id when you report it."""
+
+    code = "INTERNAL"
+    status = 500
+
+
+class ConfigurationError(ApiFactoryError):
+    """A setting keeps the server from starting."""
+
+    code = "CONFIGURATION"
+    status = 500
