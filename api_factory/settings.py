@@ -1,0 +1,228 @@
+"""Settings: environment, `.env`, and files in a secrets directory, checked once at the start.
+
+Every field's description is the sentence of the reference. A setting that would make production unsafe
+stops the start with a sentence that names it and the fix.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import secrets
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from api_factory.embedded import EmbeddedPostgres
+from api_factory.errors import ConfigurationError
+
+MINIMUM_PEPPER_BYTES = 32
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """All that can be configured."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="API_FACTORY_",
+        env_file=".env",
+        secrets_dir=os.environ.get("API_FACTORY_SECRETS_DIR"),
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+    )
+
+    database_url: SecretStr | None = Field(
+        default=None,
+        validation_alias="DATABASE_URL",
+        description="PostgreSQL 15 or newer, `postgresql://user:password@host:5432/name`. "
+        "Unset: an embedded server under the data directory.",
+    )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        validation_alias="REDIS_URL",
+        description="Redis or Valkey for limits that several workers share.",
+    )
+    env: Literal["development", "production"] = Field(
+        default="development",
+        description="`production` refuses weak secrets, hides GraphiQL and logs JSON.",
+    )
+    data_dir: Path = Field(
+        default=Path("./.api-factory"),
+        description="Where the embedded servers and the generated development pepper live.",
+    )
+    actions: CommaSeparated = Field(
+        default=(), description="Modules whose actions are served, comma-separated."
+    )
+    plans_file: Path | None = Field(
+        default=None, description="TOML file of plans, applied at every start. Unset: free, pro and scale."
+    )
+    key_pepper: SecretStr | None = Field(
+        default=None,
+        description="Secret under which keys are hashed, `1:SECRET` or `1:OLD,2:NEW`; the highest version "
+        "hashes new keys. At least 32 characters each. "
+        "Unset in development: generated in the data directory.",
+    )
+    metrics_token: SecretStr | None = Field(
+        default=None, description="Bearer token that /metrics asks for. Required in production."
+    )
+    trusted_proxies: CommaSeparated = Field(
+        default=(), description="Addresses or networks whose X-Forwarded-For is believed, comma-separated."
+    )
+    log_format: Literal["text", "json"] | None = Field(
+        default=None, description="Unset: `json` in production, `text` in development."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severity that is logged."
+    )
+    allow_embedded_database: bool = Field(
+        default=False, description="Consent to run production on the embedded database of one machine."
+    )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=1_000,
+        description="Processes that share the rate limits without a Redis, each enforcing its part. "
+        "`serve --workers` sets it.",
+    )
+    database_pool_size: int = Field(default=8, ge=1, le=100, description="Connections of each worker's pool.")
+    max_body_bytes: int = Field(
+        default=1_000_000, ge=1_000, le=100_000_000, description="Largest request body that is read."
+    )
+    max_operation_cost: int = Field(
+        default=10_000, ge=1, description="Most units that one GraphQL operation may cost."
+    )
+    operation_timeout_seconds: float = Field(
+        default=30.0, gt=0, le=600, description="Longest time one operation may run before it is given up."
+    )
+    shutdown_grace_seconds: int = Field(
+        default=20, ge=1, le=300, description="Time for requests under way to end at shutdown."
+    )
+
+    @field_validator("actions", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @property
+    def is_production(self) -> bool:
+        """Tell whether unsafe settings are refused."""
+        return self.env == "production"
+
+    @property
+    def uses_embedded_database(self) -> bool:
+        """Tell whether the server is started as a child of this process."""
+        return self.database_url is None
+
+    @property
+    def embedded_directory(self) -> Path:
+        """Return the directory of the embedded PostgreSQL, absolute."""
+        return self.data_dir.absolute() / "postgres"
+
+    @property
+    def database_dsn(self) -> str:
+        """Return where PostgreSQL is or, when embedded, will be."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return EmbeddedPostgres(self.embedded_directory).dsn
+
+    @property
+    def effective_log_format(self) -> Literal["text", "json"]:
+        """Return the format that logs take."""
+        return self.log_format or ("json" if self.is_production else "text")
+
+    @cached_property
+    def peppers(self) -> dict[int, bytes]:
+        """Return version -> secret; in development one is generated and kept when none is set."""
+        if self.key_pepper is not None:
+            return parse_peppers(self.key_pepper.get_secret_value())
+        return {1: _development_pepper(self.data_dir)}
+
+
+def parse_peppers(text: str) -> dict[int, bytes]:
+    """Return version -> secret of `1:SECRET,2:SECRET`; a bare secret is version 1.
+
+    Raises `ConfigurationError` when a version is no number or a secret is short.
+    """
+    peppers: dict[int, bytes] = {}
+    for number, part in enumerate(text.split(",")):
+        version, separator, secret = part.strip().partition(":")
+        if not separator and number == 0:
+            version, secret = "1", part.strip()
+        if not version.isdigit() or not 0 < int(version) < 2**15:
+            raise ConfigurationError(
+                "API_FACTORY_KEY_PEPPER: write each secret as VERSION:SECRET, such as 1:…."
+            )
+        if len(secret) < MINIMUM_PEPPER_BYTES:
+            raise ConfigurationError(
+                f"API_FACTORY_KEY_PEPPER: secret {version} is shorter than {MINIMUM_PEPPER_BYTES} "
+                "characters; "
+                "make one with `openssl rand -base64 48`."
+            )
+        peppers[int(version)] = secret.encode()
+    return peppers
+
+
+def _development_pepper(data_dir: Path) -> bytes:
+    path = data_dir / "pepper"
+    if not path.exists():
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_name(f"pepper.{os.getpid()}")
+        draft.touch(0o600)
+        draft.write_bytes(base64.b64encode(secrets.token_bytes(48)))
+        # A link appears whole or not at all: of several processes starting at once one wins.
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    return _read_pepper(path)
+
+
+def _read_pepper(path: Path) -> bytes:
+    secret = path.read_bytes().strip()
+    if len(secret) < MINIMUM_PEPPER_BYTES:
+        raise ConfigurationError(
+            f"The file {path.name} in the data directory is damaged; restore or delete it."
+        )
+    return secret
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read and check the settings. Raises `ConfigurationError` with one sentence that names the setting."""
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        known = name if name.isupper() else f"API_FACTORY_{name.upper()}"
+        raise ConfigurationError(f"{known}: {first['msg']}.") from None
+    if settings.is_production:
+        _check_production(settings)
+    return settings
+
+
+def _check_production(settings: Settings) -> None:
+    if settings.uses_embedded_database and not settings.allow_embedded_database:
+        raise ConfigurationError(
+            "DATABASE_URL is not set: production needs a PostgreSQL server; set it, or set "
+            "API_FACTORY_ALLOW_EMBEDDED_DATABASE=true to run on this machine's embedded one."
+        )
+    if settings.key_pepper is None:
+        raise ConfigurationError(
+            "API_FACTORY_KEY_PEPPER is not set: production needs a secret that outlives the machine; "
+            "make one with `openssl rand -base64 48`."
+        )
+    parse_peppers(settings.key_pepper.get_secret_value())
+    if settings.metrics_token is None or len(settings.metrics_token.get_secret_value()) < 16:
+        raise ConfigurationError(
+            "API_FACTORY_METRICS_TOKEN is not set or shorter than 16 characters: production does not show "
+            "its metrics to everybody; make one with `openssl rand -hex 24`."
+        )
