@@ -1,0 +1,13 @@
+DROP FUNCTION ledger_reap(interval);
+DROP FUNCTION ledger_commit(text[], uuid[], uuid[], uuid[], boolean[], bigint[], bigint[], timestamptz[], bigint[], text[], uuid, integer[], text[], bigint[], integer[]);
+DROP FUNCTION usage_make_partitions(integer);
+DROP FUNCTION af_period(timestamptz, timestamptz);
+DROP TABLE reservation;
+DROP TABLE worker;
+DROP TABLE usage_event;
+DROP TABLE quota;
+DROP INDEX audit_entry_by_time;
+DROP INDEX plan_by_epoch;
+DROP INDEX api_key_by_account;
+DELETE FROM change_epoch;
+DROP FUNCTION af_now();
