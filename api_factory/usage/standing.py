@@ -1,0 +1,56 @@
+"""Where an account stands in its present period."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaStanding:
+    """The numbers of a committed row: units used, held by running calls, and left."""
+
+    livemode: bool
+    included: int | None
+    """Units of the period; None is unlimited."""
+    used: int
+    reserved: int
+    period_start: datetime
+    period_end: datetime
+    reset_seconds: int
+    """Seconds to the next period by the database's clock, rounded up."""
+    cap_units: int | None = None
+    """What the key alone may use a period; None when it has no cap of its own."""
+    cap_used: int = 0
+
+    @property
+    def remaining(self) -> int | None:
+        """Return the units that a call could still be charged; None when unlimited."""
+        left = [
+            limit - used
+            for limit, used in ((self.included, self.used + self.reserved), (self.cap_units, self.cap_used))
+            if limit is not None
+        ]
+        return max(0, min(left)) if left else None
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Tell whether nothing but the next period or a change of plan can free a unit."""
+        return self.included is not None and self.used >= self.included
+
+    @classmethod
+    def from_row(cls, row: Any, *, livemode: bool) -> QuotaStanding:
+        """Read a row of `ledger_commit`; a refused item may come without a period."""
+        return cls(
+            livemode=livemode,
+            included=row["quota_limit"],
+            used=row["used"],
+            reserved=row["reserved"],
+            period_start=row["period_start"] or datetime.fromtimestamp(0, UTC),
+            period_end=row["period_end"] or datetime.fromtimestamp(0, UTC),
+            reset_seconds=math.ceil(row["reset_seconds"] or 0),
+            cap_units=row["key_limit"],
+            cap_used=row["key_used"],
+        )

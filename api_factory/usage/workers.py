@@ -1,0 +1,60 @@
+"""The identity under which this process holds reservations, kept alive by heartbeats."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import Final
+from uuid import UUID
+
+from api_factory.db import Database
+from api_factory.ids import uuid7
+from api_factory.usage import store
+
+LOGGER = logging.getLogger("api_factory.workers")
+
+LEASE_SECONDS: Final = 15.0
+HEARTBEAT_SECONDS: Final = 3.0
+CLOSED_RESERVATIONS_KEPT_DAYS: Final = 7
+
+
+class RegisteredWorker:
+    """Registers itself, renews its lease, and takes a new identity when the old one was given up.
+
+    Whatever a given-up identity held has gone back to its accounts, and nothing can be settled under it
+    any more: a process that was paused past its lease cannot charge for what it held.
+    """
+
+    def __init__(self, db: Database) -> None:
+        """Take the database; `register` makes the identity known."""
+        self._db = db
+        self._id = uuid7()
+
+    @property
+    def id(self) -> UUID:
+        """Return the present identity."""
+        return self._id
+
+    async def register(self) -> None:
+        """Take a new identity."""
+        fresh = uuid7()
+        await store.insert_worker(self._db, fresh, socket.gethostname(), os.getpid())
+        self._id = fresh
+
+    async def beat(self) -> None:
+        """Renew the lease; when it was lost, register anew."""
+        if not await store.beat(self._db, self._id):
+            LOGGER.warning("this worker had been given up; it registers anew")
+            await self.register()
+
+    async def reap(self) -> None:
+        """Give back what dead workers hold, and forget reservations closed long ago."""
+        voided = await store.reap(self._db, LEASE_SECONDS)
+        if voided:
+            LOGGER.warning("gave back %d reservations of workers that are gone", voided)
+        await store.delete_closed_reservations(self._db, CLOSED_RESERVATIONS_KEPT_DAYS)
+
+    async def sign_off(self) -> None:
+        """Leave the list of workers."""
+        await store.delete_worker(self._db, self._id)
