@@ -1,0 +1,231 @@
+"""The server's own mutations: a key manages the keys of its account.
+
+What a person can mend comes back as `userErrors` beside a null payload; refusals of the guard and failures
+of the server are errors of the reply, as everywhere.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Final
+from uuid import UUID
+
+import strawberry
+
+from api_factory.actions import DEFAULT_SCOPES
+from api_factory.audit import Actor
+from api_factory.errors import (
+    ApiFactoryError,
+    BadUserInput,
+    InvalidState,
+    LimitReached,
+    NotFound,
+    ScopeNotGranted,
+)
+from api_factory.ids import parse_public_id, public_id
+from api_factory.keys import Key, NewKey
+from schema.context import Context
+from schema.directives import RequiresKey, Scope
+from schema.scalars import BigInt, Json
+from schema.types import ApiKey, Info
+
+_MANAGES_KEYS: Final = RequiresKey(scopes=[Scope("MANAGE_KEYS")])
+
+
+@strawberry.enum
+class UserErrorCode(enum.Enum):
+    """What kind of thing to mend."""
+
+    INVALID_INPUT = "INVALID_INPUT"
+    NOT_FOUND = "NOT_FOUND"
+    INVALID_STATE = "INVALID_STATE"
+    LIMIT_REACHED = "LIMIT_REACHED"
+    SCOPE_NOT_GRANTED = "SCOPE_NOT_GRANTED"
+
+
+_CODES: Final[tuple[tuple[type[ApiFactoryError], UserErrorCode], ...]] = (
+    (NotFound, UserErrorCode.NOT_FOUND),
+    (InvalidState, UserErrorCode.INVALID_STATE),
+    (LimitReached, UserErrorCode.LIMIT_REACHED),
+    (ScopeNotGranted, UserErrorCode.SCOPE_NOT_GRANTED),
+    (BadUserInput, UserErrorCode.INVALID_INPUT),
+)
+_MENDABLE: Final = tuple(kind for kind, _ in _CODES)
+
+
+@strawberry.type(description="Why a mutation did nothing, for the person who asked for it.")
+class UserError:
+    """One thing to mend."""
+
+    code: UserErrorCode
+    message: str
+    field: list[str] | None = strawberry.field(description='Path in the input, such as ["input", "id"].')
+
+    @classmethod
+    def of(cls, error: ApiFactoryError) -> UserError:
+        """Show a refusal of the engine."""
+        code = next(code for kind, code in _CODES if isinstance(error, kind))
+        is_about_id = code is UserErrorCode.NOT_FOUND
+        return cls(code=code, message=error.message, field=["input", "id"] if is_about_id else None)
+
+
+@strawberry.type
+class ApiKeyPayload:
+    """The key as it is now, or why it is not changed."""
+
+    api_key: ApiKey | None
+    user_errors: list[UserError]
+
+
+@strawberry.type
+class ApiKeySecretPayload:
+    """The key and its secret, or why there is none."""
+
+    api_key: ApiKey | None
+    secret: str | None = strawberry.field(description="Shown this once.")
+    user_errors: list[UserError]
+
+
+@strawberry.input
+class CreateKeyInput:
+    """What the new key is to be."""
+
+    name: str
+    scopes: list[Scope] = strawberry.field(default_factory=lambda: [Scope(scope) for scope in DEFAULT_SCOPES])
+    allowed_actions: list[str] | None = strawberry.field(
+        default=None, description="Names of the actions it may call; null is all."
+    )
+    cidrs: list[str] | None = strawberry.field(
+        default=None, description="Networks it may be used from, such as 203.0.113.0/24; null is all."
+    )
+    cap_units: BigInt | None = strawberry.field(
+        default=None, description="Units per period that it alone may use."
+    )
+    metadata: Json | None = strawberry.field(default=None, description="An object of your own.")
+    livemode: bool = strawberry.field(default=True, description="False for a test key, never billed.")
+    expires_at: datetime | None = None
+
+
+@strawberry.input
+class ApiKeyRefInput:
+    """Which key."""
+
+    id: strawberry.ID
+
+
+@strawberry.input
+class RotateKeyInput:
+    """Which key, and how long its old secret keeps working."""
+
+    id: strawberry.ID
+    grace_seconds: int = strawberry.field(default=0, description="How long the old secret keeps working.")
+
+
+@strawberry.type(name="Mutation")
+class Mutations:
+    """Root fields that write."""
+
+    @strawberry.mutation(
+        directives=[_MANAGES_KEYS], description="Issue a key; it can hold only scopes that the caller holds."
+    )
+    async def create_key(
+        self, info: Info, new: Annotated[CreateKeyInput, strawberry.argument(name="input")]
+    ) -> ApiKeySecretPayload:
+        """Issue a key."""
+        engine, admission = info.context.engine, info.context.admission
+        try:
+            issued = await engine.keys.create(
+                admission.payer.account_id,
+                _new_key(new),
+                by=_actor(info.context),
+                known_scopes=engine.catalogue.scopes,
+                granted_by_scopes=admission.caller.scopes,
+            )
+        except _MENDABLE as error:
+            return ApiKeySecretPayload(api_key=None, secret=None, user_errors=[UserError.of(error)])
+        return ApiKeySecretPayload(
+            api_key=ApiKey.of(issued.key, engine.catalogue.scopes), secret=issued.secret, user_errors=[]
+        )
+
+    @strawberry.mutation(
+        directives=[_MANAGES_KEYS],
+        description="Give a key a new secret; its id, quota, limits and history stay.",
+    )
+    async def rotate_key(
+        self, info: Info, which: Annotated[RotateKeyInput, strawberry.argument(name="input")]
+    ) -> ApiKeySecretPayload:
+        """Replace the secret of a key."""
+        engine, admission = info.context.engine, info.context.admission
+        try:
+            issued = await engine.keys.rotate(
+                _key_id(which.id),
+                grace_seconds=which.grace_seconds,
+                by=_actor(info.context),
+                account_id=admission.payer.account_id,
+                granted_by_scopes=admission.caller.scopes,
+            )
+        except _MENDABLE as error:
+            return ApiKeySecretPayload(api_key=None, secret=None, user_errors=[UserError.of(error)])
+        return ApiKeySecretPayload(
+            api_key=ApiKey.of(issued.key, engine.catalogue.scopes), secret=issued.secret, user_errors=[]
+        )
+
+    @strawberry.mutation(directives=[_MANAGES_KEYS], description="Reversible with resumeKey.")
+    async def suspend_key(
+        self, info: Info, which: Annotated[ApiKeyRefInput, strawberry.argument(name="input")]
+    ) -> ApiKeyPayload:
+        """Stop a key until it is resumed."""
+        return await _move(info.context, info.context.engine.keys.suspend, which)
+
+    @strawberry.mutation(directives=[_MANAGES_KEYS], description="Let a suspended key work again.")
+    async def resume_key(
+        self, info: Info, which: Annotated[ApiKeyRefInput, strawberry.argument(name="input")]
+    ) -> ApiKeyPayload:
+        """Let a suspended key work again."""
+        return await _move(info.context, info.context.engine.keys.resume, which)
+
+    @strawberry.mutation(directives=[_MANAGES_KEYS], description="Final.")
+    async def revoke_key(
+        self, info: Info, which: Annotated[ApiKeyRefInput, strawberry.argument(name="input")]
+    ) -> ApiKeyPayload:
+        """End a key for ever."""
+        return await _move(info.context, info.context.engine.keys.revoke, which)
+
+
+async def _move(
+    context: Context, verb: Callable[..., Awaitable[Key]], which: ApiKeyRefInput
+) -> ApiKeyPayload:
+    account_id = context.admission.payer.account_id
+    try:
+        key = await verb(_key_id(which.id), by=_actor(context), account_id=account_id)
+    except _MENDABLE as error:
+        return ApiKeyPayload(api_key=None, user_errors=[UserError.of(error)])
+    return ApiKeyPayload(api_key=ApiKey.of(key, context.engine.catalogue.scopes), user_errors=[])
+
+
+def _new_key(new: CreateKeyInput) -> NewKey:
+    if new.metadata is not None and not isinstance(new.metadata, dict):
+        raise BadUserInput("The metadata is not a JSON object; send names with JSON values.")
+    return NewKey(
+        name=new.name,
+        scopes=tuple(new.scopes),
+        allowed_actions=None if new.allowed_actions is None else tuple(new.allowed_actions),
+        cidrs=tuple(new.cidrs or ()),
+        cap_units=new.cap_units,
+        metadata=new.metadata or {},
+        livemode=new.livemode,
+        expires_at=new.expires_at,
+    )
+
+
+def _key_id(text: str) -> UUID:
+    key_id = parse_public_id("key", text)
+    if key_id is None:
+        raise NotFound("There is no such key here; list the keys to see which there are.")
+    return key_id
+
+
+def _actor(context: Context) -> Actor:
+    return Actor("key", public_id("key", context.admission.payer.key_id), context.request_id)

@@ -1,0 +1,144 @@
+"""From HTTP to a GraphQL request: bytes are counted, JSON is checked, nothing is guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+from urllib.parse import parse_qsl
+
+import orjson
+
+from api_factory.errors import (
+    BodyTooLarge,
+    MethodNotAllowed,
+    NotAcceptable,
+    RequestMalformed,
+    UnsupportedMediaType,
+)
+from schema.media import GRAPHQL, JSON, names_graphql
+
+Headers: TypeAlias = Mapping[bytes, str]
+
+_MOST_PARAMETERS: Final = 20
+_CHARSETS: Final = frozenset({"", "charset=utf-8", 'charset="utf-8"'})
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was whole; there is nobody to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphQLRequest:
+    """One request: the document's text, its variables, and which of its operations is meant."""
+
+    query: str
+    variables: dict[str, Any]
+    operation_name: str | None
+    is_get: bool
+
+
+def headers_of(pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Return the header fields; several of one name become one list (RFC 9110, section 5.3)."""
+    found: dict[bytes, str] = {}
+    for name, value in pairs:
+        text = value.decode("latin-1")
+        found[name] = f"{found[name]}, {text}" if name in found else text
+    return found
+
+
+async def read_request(scope: Any, headers: Headers, receive: Any, max_body_bytes: int) -> GraphQLRequest:
+    """Read a request by POST or GET.
+
+    Raises:
+        MethodNotAllowed: The method is another one.
+        NotAcceptable: A GET does not ask for a GraphQL media type, so it may come from any web page.
+        UnsupportedMediaType: The body is not said to be JSON in UTF-8.
+        BodyTooLarge: The body has more bytes than allowed; reading stops there.
+        RequestMalformed: The JSON, or a member of it, is not what it must be.
+        ClientGone: The client hung up.
+    """
+    if scope["method"] == "POST":
+        _check_content(headers)
+        body = await _read_body(headers, receive, max_body_bytes)
+        return _request(_loads(body, "The body"), is_get=False)
+    if scope["method"] == "GET":
+        if not names_graphql(headers.get(b"accept", "")):
+            raise NotAcceptable(f"A GET must say what it accepts; send Accept: {GRAPHQL}.")
+        return _request(_parameters(scope["query_string"]), is_get=True)
+    raise MethodNotAllowed(headers={"Allow": "GET, POST"})
+
+
+def _check_content(headers: Headers) -> None:
+    media, _, parameter = headers.get(b"content-type", "").lower().partition(";")
+    if media.strip() != JSON or parameter.strip() not in _CHARSETS:
+        raise UnsupportedMediaType
+    if headers.get(b"content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("Compressed bodies are not read; send the JSON as it is.")
+
+
+async def _read_body(headers: Headers, receive: Any, max_body_bytes: int) -> bytes:
+    declared = headers.get(b"content-length", "0")
+    if declared.isdigit() and int(declared[:20]) > max_body_bytes:
+        raise _too_large(max_body_bytes)
+    chunks: list[bytes] = []
+    left = max_body_bytes
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk: bytes = message.get("body", b"")
+        left -= len(chunk)
+        if left < 0:
+            raise _too_large(max_body_bytes)
+        if not message.get("more_body", False):
+            return b"".join((*chunks, chunk)) if chunks else chunk
+        chunks.append(chunk)
+
+
+def _too_large(max_body_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than the {max_body_bytes} bytes this server accepts; send less.")
+
+
+def _loads(text: bytes | str, what: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise RequestMalformed(f"{what} is not valid JSON in UTF-8; correct it and send it again.") from None
+
+
+def _parameters(query_string: bytes) -> dict[str, Any]:
+    try:
+        pairs = parse_qsl(
+            query_string.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_MOST_PARAMETERS,
+        )
+    except ValueError:
+        raise RequestMalformed("The query string is not well formed; encode it as UTF-8.") from None
+    members: dict[str, Any] = dict(pairs)
+    if len(members) < len(pairs):
+        raise RequestMalformed("The query string names a parameter twice; send each once.")
+    for name in ("variables", "extensions"):
+        if name in members:
+            members[name] = _loads(members[name], name) if members[name] else None
+    # A parameter that is there and empty says as little as one that is not there.
+    members["operationName"] = members.get("operationName") or None
+    return members
+
+
+def _request(members: Any, *, is_get: bool) -> GraphQLRequest:
+    if isinstance(members, list):
+        raise RequestMalformed("Batches are not accepted; send one operation in each request.")
+    if not isinstance(members, dict):
+        raise RequestMalformed("The body must be a JSON object with the member query.")
+    query, name = members.get("query"), members.get("operationName")
+    if not isinstance(query, str):
+        raise RequestMalformed("query must be a string that holds the GraphQL document.")
+    if not (name is None or isinstance(name, str)):
+        raise RequestMalformed("operationName must be a string or null.")
+    for member in ("variables", "extensions"):
+        if not (members.get(member) is None or isinstance(members[member], dict)):
+            raise RequestMalformed(f"{member} must be a JSON object or null.")
+    return GraphQLRequest(query, members.get("variables") or {}, name, is_get)
