@@ -1,0 +1,1 @@
+"""HTTP: the face that joins the others. It translates and never decides."""

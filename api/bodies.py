@@ -1,0 +1,43 @@
+"""The body of a request as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic_core import from_json
+from starlette.requests import Request
+
+from api_factory.errors import RequestMalformed, UnsupportedMediaType
+
+_UTF_8: Final = frozenset({"utf-8", "utf8", "us-ascii"})
+
+
+async def read_object(request: Request) -> Mapping[str, object]:
+    """Return the JSON object in the body; an empty body is an empty object.
+
+    Raises:
+        UnsupportedMediaType: The body is not declared to be JSON in UTF-8.
+        RequestMalformed: It is not JSON (RFC 8259), is nested deeper than 200, or is no object.
+    """
+    body = await request.body()
+    if not body:
+        return {}
+    _check_media_type(request.headers.get("content-type", ""))
+    try:
+        parsed = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise RequestMalformed(f"The body is not JSON: {error}.") from None
+    if not isinstance(parsed, dict):
+        raise RequestMalformed("The body is not a JSON object; send {…}.")
+    return parsed
+
+
+def _check_media_type(content_type: str) -> None:
+    media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    is_json = media_type == "application/json" or media_type.endswith("+json")
+    charsets = {
+        each.removeprefix("charset=").strip('"') for each in parameters if each.startswith("charset=")
+    }
+    if not is_json or not charsets <= _UTF_8:
+        raise UnsupportedMediaType

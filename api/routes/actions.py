@@ -1,0 +1,167 @@
+"""The REST mirror: the same catalogue through the same guard as GraphQL."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+import orjson
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+import api_factory
+from api.bodies import read_object
+from api.forms import Form
+from api.openapi import ACTIONS_PATH, ECHO_PATH, OPENAPI_PATH, PING_PATH, document
+from api.problems import ProblemResponse
+from api_factory.actions import Action, ActionError, readable
+from api_factory.credentials import from_headers
+from api_factory.errors import ApiFactoryError, BadUserInput, InternalError, NotFound, Unavailable
+from api_factory.guard import Admission, Ask, Guard
+from api_factory.rates import format_rates
+
+LOGGER = logging.getLogger("api_factory.http")
+
+_ENVELOPE: Final = frozenset({"action", "arguments"})
+
+
+class ActionRoutes:
+    """Answers calls of actions with `{"data": …, "units": …, "requestId": …}`."""
+
+    def __init__(self, guard: Guard, forms: Mapping[str, Form], timeout_seconds: float) -> None:
+        """Offer these actions; one that runs longer than the timeout is given up and costs nothing."""
+        self._guard = guard
+        self._forms = forms
+        self._asks = {name: _ask(form.action) for name, form in forms.items()}
+        self._timeout_seconds = timeout_seconds
+        self._openapi = orjson.dumps(document(forms, api_factory.__version__))
+        self._catalogue = orjson.dumps({"actions": [_described(form.action) for form in forms.values()]})
+
+    def routes(self) -> list[Route]:
+        """Return the routes, each with the methods it takes."""
+        return [
+            Route(PING_PATH, self.ping, methods=["GET"]),
+            Route(ECHO_PATH, self.echo, methods=["GET", "POST"]),
+            Route(ACTIONS_PATH, self.actions, methods=["GET", "POST"]),
+            Route(ACTIONS_PATH + "/{name}", self.named, methods=["POST"]),
+            Route(OPENAPI_PATH, self.openapi, methods=["GET"]),
+        ]
+
+    async def ping(self, request: Request) -> Response:
+        """Call `ping`, which needs no key."""
+        return await self._call(request, "ping", _query(request))
+
+    async def echo(self, request: Request) -> Response:
+        """Call `echo` with `text` from the query or, by POST, from the body."""
+        arguments = await read_object(request) if request.method == "POST" else _query(request)
+        return await self._call(request, "echo", arguments)
+
+    async def actions(self, request: Request) -> Response:
+        """List the actions or, by POST, call the one that the body names."""
+        if request.method != "POST":
+            return Response(self._catalogue, media_type="application/json")
+        name, arguments = _envelope(await read_object(request))
+        return await self._call(request, name, arguments)
+
+    async def named(self, request: Request) -> Response:
+        """Call the action that the path names with the arguments in the body."""
+        return await self._call(request, request.path_params["name"], await read_object(request))
+
+    async def openapi(self, request: Request) -> Response:
+        """Describe all of this in OpenAPI 3.1."""
+        return Response(self._openapi, media_type="application/json")
+
+    async def _call(self, request: Request, name: str, arguments: Mapping[str, object]) -> Response:
+        form = self._forms.get(name)
+        if form is None:
+            raise NotFound(f"There is no action of that name; GET {ACTIONS_PATH} lists them.")
+        keywords = form.read(arguments)
+        state = request.scope["state"]
+        credentials = from_headers(request.scope["headers"], state["address"])
+        admission = await self._guard.admit(credentials, self._asks[name], state["request_id"])
+        try:
+            outcome = await self._run(admission, form, keywords)
+        except BaseException:
+            await self._guard.abandon(admission)
+            raise
+        # A failure is settled too: it is recorded and costs nothing.
+        await self._guard.settle(admission)
+        if isinstance(outcome, Exception):
+            return ProblemResponse(outcome, request.scope, admission.headers())
+        return _answer(outcome, admission)
+
+    async def _run(
+        self, admission: Admission, form: Form, keywords: Mapping[str, object]
+    ) -> bytes | Exception:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                result = await admission.run(0, keywords)
+            return form.write(result)
+        except TimeoutError:
+            seconds = f"{self._timeout_seconds:g}"
+            return Unavailable(f"The action did not end within {seconds} s; nothing was charged.")
+        except ValidationError:
+            admission.fail(0)
+            LOGGER.exception("action %s returned what it does not promise", form.action.name)
+            return InternalError()
+        except (ActionError, ApiFactoryError) as error:
+            return error
+
+
+def _ask(action: Action) -> Ask:
+    scopes = frozenset[str]() if action.public else frozenset({action.scope})
+    return Ask(calls=(action,), scopes=scopes, key_required=not action.public)
+
+
+def _query(request: Request) -> dict[str, object]:
+    arguments: dict[str, object] = {}
+    for name, value in request.query_params.multi_items():
+        if name in arguments:
+            raise BadUserInput("The query gives an argument twice; give each once.")
+        arguments[name] = value
+    return arguments
+
+
+def _envelope(body: Mapping[str, object]) -> tuple[str, Mapping[str, object]]:
+    name, arguments = body.get("action"), body.get("arguments", {})
+    if not isinstance(name, str) or not isinstance(arguments, dict) or not body.keys() <= _ENVELOPE:
+        raise BadUserInput('Send {"action": NAME, "arguments": {…}} and nothing else.')
+    return name, arguments
+
+
+def _answer(written: bytes, admission: Admission) -> Response:
+    facts = orjson.dumps({"units": admission.units_charged, "requestId": admission.request_id})
+    # Both are JSON objects: `{"data":…}` and `{"units":…}` become one.
+    body = written[:-1] + b"," + facts[1:]
+    headers = {"Cache-Control": "no-store", **admission.headers()}
+    return Response(body, headers=headers, media_type="application/json")
+
+
+def _described(action: Action) -> dict[str, object]:
+    return {
+        "name": action.name,
+        "fieldName": action.field_name,
+        "description": action.description,
+        "signature": action.signature,
+        "kind": action.kind,
+        "units": action.units,
+        "charge": action.charge,
+        "scope": None if action.public else action.scope,
+        "public": action.public,
+        "rate": format_rates(action.rates) or None,
+        "deprecationReason": action.deprecation_reason,
+        "parameters": [
+            {
+                "name": each.field_name,
+                "type": readable(each.annotation),
+                "required": each.is_required,
+                "description": each.description,
+            }
+            for each in action.parameters
+        ],
+        "returns": readable(action.returns),
+    }
