@@ -1,0 +1,78 @@
+"""`api-factory demo`: a server with an account, a key and a call to try."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from api_factory.cli.serving import Options, run, serve_options
+from api_factory.cli.session import actor
+from api_factory.errors import ConfigurationError, NotFound
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from api_factory.accounts import Account
+    from api_factory.cli.greeting import Opening
+    from api_factory.settings import Settings
+    from api_factory.wiring import Engine
+
+EMAIL = "demo@example.com"
+KEY_NAME = "demo"
+QUOTA_UNITS = 1_000_000
+
+_PAGE = 100
+
+
+@click.command("demo")
+@serve_options
+@click.pass_context
+def demo_command(
+    context: click.Context, host: str, port: int, workers: int, modules: tuple[str, ...]
+) -> None:
+    """Serve with demo data: an account, a fresh key, and a call to copy. Not for production."""
+    context.exit(run(Options(host, port, workers, modules), _prepare, check=_refuse_production))
+
+
+def _refuse_production(settings: Settings) -> None:
+    if settings.is_production:
+        raise ConfigurationError(
+            "The demo prints a key that works, so it does not run in production; use `api-factory serve`, "
+            "or set API_FACTORY_ENV=development."
+        )
+
+
+async def _prepare(engine: Engine, url: str) -> Opening:
+    from api_factory.cli.curl import callable_with, curl_line
+    from api_factory.cli.greeting import Opening
+    from api_factory.keys import NewKey
+
+    account = await _demo_account(engine)
+    await _revoke_earlier_keys(engine, account.id)
+    issued = await engine.keys.create(account.id, NewKey(name=KEY_NAME), by=actor())
+    line = curl_line(url, issued.secret, callable_with(issued.key, engine.catalogue))
+    return Opening(
+        {"key": issued.secret, "account": account.public_id},
+        answer=line,
+        next_step="copy the line above into another terminal; Ctrl-C here ends the server",
+    )
+
+
+async def _demo_account(engine: Engine) -> Account:
+    try:
+        return await engine.accounts.find(EMAIL)
+    except NotFound:
+        return await engine.accounts.create(EMAIL, name="Demo", quota_units=QUOTA_UNITS, by=actor())
+
+
+async def _revoke_earlier_keys(engine: Engine, account_id: UUID) -> None:
+    from api_factory.keys import KeyStatus
+
+    while True:
+        page = await engine.keys.list(account_id=account_id, status=KeyStatus.ACTIVE, first=_PAGE)
+        earlier = [key for key in page.keys if key.name == KEY_NAME]
+        if not earlier:
+            return
+        for key in earlier:
+            await engine.keys.revoke(key.id, by=actor(), reason="A later demo has its own key.")

@@ -1,0 +1,211 @@
+"""`api-factory serve`: the database, the migrations, the server, and back in that order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from api_factory.cli import output
+from api_factory.cli.session import actions_option, database_turn, prepared_settings
+from api_factory.cli.stopping import Stop
+from api_factory.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from api_factory.cli.greeting import Opening
+    from api_factory.settings import Settings
+    from api_factory.wiring import Engine
+
+WORKERS_VARIABLE = "API_FACTORY_WORKERS"
+
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up, not bound
+_BACKLOG = 2048
+_MOST_WORKERS = 64
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+Prepare = Callable[["Engine", str], Awaitable["Opening"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to serve: the address, the number of processes, and the modules of actions named besides."""
+
+    host: str
+    port: int
+    workers: int
+    modules: tuple[str, ...]
+
+
+def serve_options(function: Decorated) -> Decorated:
+    """Give a command the options of a server."""
+    count = click.IntRange(1, _MOST_WORKERS)
+    for option in (
+        output.json_option,
+        actions_option,
+        click.option("--workers", default=1, show_default=True, type=count, help="How many processes."),
+        click.option(
+            "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: a free one."
+        ),
+        click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0: all of this machine."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command("serve")
+@serve_options
+@click.pass_context
+def serve_command(
+    context: click.Context, host: str, port: int, workers: int, modules: tuple[str, ...]
+) -> None:
+    """Serve the API until SIGINT or SIGTERM; requests under way end first, a second signal ends at once."""
+
+    async def prepare(engine: Engine, url: str) -> Opening:
+        from api_factory.cli.greeting import Opening
+
+        return Opening()
+
+    context.exit(run(Options(host, port, workers, modules), prepare))
+
+
+def run(options: Options, prepare: Prepare, *, check: Callable[[Settings], None] | None = None) -> int:
+    """Serve until a signal asks to stop, and return the exit code.
+
+    `prepare` runs on an open engine before the first request; `check` may refuse the settings.
+    """
+    stop = Stop()
+    try:
+        settings = prepared_settings(options.modules)
+        _refuse_shadows()
+        if check is not None:
+            check(settings)
+        with _listener(options.host, options.port) as listener, _database(settings):
+            return _serve(listener, options, settings, prepare, stop)
+    except KeyboardInterrupt:  # stopped while it started
+        return 0
+
+
+def url_of(host: str, port: int) -> str:
+    """Return where a server that listens there can be reached from this machine."""
+    reachable = _ANY_ADDRESS.get(host, host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def _serve(
+    listener: socket.socket, options: Options, settings: Settings, prepare: Prepare, stop: Stop
+) -> int:
+    from api_factory.cli.greeting import compose
+    from api_factory.cli.readiness import ReadinessWatch
+
+    os.environ[WORKERS_VARIABLE] = str(options.workers)
+    url = url_of(options.host, listener.getsockname()[1])
+    opening, action_count = asyncio.run(_prepare(settings, prepare, url))
+    greeting = compose(url, opening, _headline(settings, options.workers, action_count), settings)
+    is_ready = threading.Event()
+
+    def announce() -> None:
+        is_ready.set()
+        greeting.say()
+
+    with ReadinessWatch(url, announce):
+        if options.workers == 1:
+            code = _serve_here(listener, settings, stop)
+        else:
+            code = _serve_by_workers(listener, options.workers, settings, stop, is_ready)
+    if code:
+        output.talk(
+            "Error: the server could not start; the lines above say why, and so may `api-factory doctor`."
+        )
+    return 1 if code else 0
+
+
+def _serve_here(listener: socket.socket, settings: Settings, stop: Stop) -> int:
+    from api_factory.cli import worker
+
+    return worker.serve(listener, settings, stop)
+
+
+def _serve_by_workers(
+    listener: socket.socket, count: int, settings: Settings, stop: Stop, is_ready: threading.Event
+) -> int:
+    from api_factory.cli.supervisor import Supervisor
+    from api_factory.metrics import prepare_multiprocess
+
+    supervisor = Supervisor(listener, count, settings.shutdown_grace_seconds, is_ready)
+    stop.on_ask(supervisor.ask_to_exit)
+    with tempfile.TemporaryDirectory(prefix="api-factory-metrics-") as directory:
+        prepare_multiprocess(Path(directory))
+        return supervisor.run()
+
+
+async def _prepare(settings: Settings, prepare: Prepare, url: str) -> tuple[Opening, int]:
+    from api_factory.wiring import build_engine
+
+    engine = build_engine(settings)
+    try:
+        await engine.open(background=False)
+        return await prepare(engine, url), len(engine.catalogue)
+    finally:
+        await engine.close()
+
+
+def _headline(settings: Settings, workers: int, actions: int) -> str:
+    processes = "1 worker" if workers == 1 else f"{workers} workers"
+    offered = "1 action" if actions == 1 else f"{actions} actions"
+    return f"{settings.env}, {processes}, {offered}"
+
+
+@contextlib.contextmanager
+def _database(settings: Settings) -> Iterator[None]:
+    from api_factory.wiring import embedded_database
+
+    with contextlib.ExitStack() as stack:
+        if settings.uses_embedded_database:
+            output.talk("Starting the embedded PostgreSQL …")
+        with database_turn(settings):
+            stack.enter_context(embedded_database(settings))
+        yield
+
+
+@contextlib.contextmanager
+def _listener(host: str, port: int) -> Iterator[socket.socket]:
+    """Take the address before anything else is started; who connects meanwhile waits for the answer."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise ConfigurationError(f"--host {host} is no address ({error.strerror}); try 127.0.0.1.") from error
+    with socket.socket(family, kind, protocol) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            raise ConfigurationError(_why_not_taken(host, port, error)) from error
+        yield listener
+
+
+def _why_not_taken(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} of {host} is taken; name another with --port, or --port 0 for a free one."
+    if error.errno == errno.EACCES:
+        return f"This user may not open port {port}; name one from 1024 with --port, such as 8000."
+    return f"--host {host} is no address of this machine ({error.strerror}); try 127.0.0.1 or 0.0.0.0."
+
+
+def _refuse_shadows() -> None:
+    from api_factory.cli.shadows import find_shadows
+
+    for shadow in find_shadows():
+        if shadow.place is not None:
+            raise ConfigurationError(shadow.sentence)
+        output.talk(f"Warning: {shadow.sentence}")

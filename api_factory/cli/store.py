@@ -1,0 +1,38 @@
+"""What the doctor asks a database."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from api_factory.db import Database
+
+
+async def server_version(db: Database) -> int:
+    """Return the server's version as a number, such as 150008 for 15.8."""
+    return int(await db.fetchval("SELECT current_setting('server_version_num')"))
+
+
+async def server_time(db: Database) -> datetime:
+    """Return what the server's clock shows."""
+    moment: datetime = await db.fetchval("SELECT clock_timestamp()")
+    return moment
+
+
+async def has_secrets(db: Database) -> bool:
+    """Tell whether keys have been issued."""
+    return bool(await db.fetchval("SELECT EXISTS (SELECT FROM api_key_secret)"))
+
+
+async def missing_partitions(db: Database) -> list[str]:
+    """Return the months, this one and the next, that have no partition of `usage_event`."""
+    rows = await db.fetch(
+        """
+        SELECT name FROM (
+            SELECT to_char(date_trunc('month', af_now() AT TIME ZONE 'UTC') + make_interval(months => ahead),
+                           'YYYY_MM') AS name
+            FROM generate_series(0, 1) AS ahead
+        ) AS months
+        WHERE to_regclass('usage_event_' || name) IS NULL ORDER BY name
+        """
+    )
+    return [row["name"] for row in rows]
