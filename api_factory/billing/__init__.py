@@ -1,0 +1,1 @@
+"""What a subscription grants. See README.md."""

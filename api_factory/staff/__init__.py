@@ -1,0 +1,1 @@
+"""Who operates the server. See README.md."""

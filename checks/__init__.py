@@ -1,0 +1,1 @@
+"""What is checked besides the tests: ``python3 dev.py check``."""
