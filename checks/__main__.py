@@ -38,7 +38,7 @@ def thorough() -> list[Check]:
         Check("Migrations match the tables", ["api-factory", "migrate", "--check"]),
         Check("Reference is up to date", ["python", "checks/reference.py", "--check"]),
         Check("Links in the documents", ["python", "-m", "checks.links"]),
-        Check("Secrets", ["python", "-m", "checks.secrets"]),
+        Check("Secrets", ["python", "-m", "checks.secret_scan"]),
         Check("Security", ["bandit", "--quiet", "--configfile", "pyproject.toml", "--recursive", *PACKAGES]),
         Check("Dockerfile", ["hadolint", "Dockerfile"]),
         Check("YAML", ["yamllint", "--strict", *yaml]),
