@@ -1,15 +1,17 @@
-"""The body of a request as JSON."""
+"""What a request brings: its body as JSON, its query as text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import parse_qsl
 
 from pydantic_core import from_json
 from starlette.requests import Request
 
 from api_factory.errors import RequestMalformed, UnsupportedMediaType
 
+_MOST_PARAMETERS: Final = 100
 _UTF_8: Final = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
@@ -31,6 +33,27 @@ async def read_object(request: Request) -> Mapping[str, object]:
     if not isinstance(parsed, dict):
         raise RequestMalformed("The body is not a JSON object; send {…}.")
     return parsed
+
+
+def read_query(request: Request) -> Mapping[str, object]:
+    """Return the parameters of the query, each given once.
+
+    Raises:
+        RequestMalformed: It is not encoded as UTF-8 (RFC 3986 section 2.5), or gives a parameter twice.
+    """
+    try:
+        pairs = parse_qsl(
+            request.scope["query_string"].decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_MOST_PARAMETERS,
+        )
+    except ValueError:
+        raise RequestMalformed("The query is not well formed; encode it as UTF-8.") from None
+    parameters: dict[str, object] = dict(pairs)
+    if len(parameters) < len(pairs):
+        raise RequestMalformed("The query gives an argument twice; give each once.")
+    return parameters
 
 
 def _check_media_type(content_type: str) -> None:

@@ -26,7 +26,7 @@ class Form:
     result: type[BaseModel]
 
     def read(self, arguments: Mapping[str, object]) -> dict[str, object]:
-        """Return parsed JSON as arguments by Python names.
+        """Return parsed JSON as arguments by Python names, for `Action.invoke`; no author's code runs.
 
         Raises `BadUserInput` with `problems`: the path and the message of each thing that is wrong.
         """
@@ -42,7 +42,7 @@ class Form:
         return given(values, self.action.parameters)
 
     def write(self, result: object) -> bytes:
-        """Return `{"data": …}` as JSON. `ValidationError` when it is not what the function promises."""
+        """Return `{"data": …}` as JSON; the result is as `Action.invoke` returned it."""
         return self.result.model_validate({"data": result}).model_dump_json(by_alias=True).encode()
 
 
@@ -75,6 +75,6 @@ def _message(problem: Any) -> str:
         return "There is no such field; take it away."
     if problem["type"] == "missing":
         return "It is required."
-    # What an author raises in __post_init__ is said in his words.
+    # What `actions.wire` refuses is said in its words.
     cause = problem.get("ctx", {}).get("error")
     return str(cause or problem["msg"]).rstrip(".") + "."

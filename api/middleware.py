@@ -34,6 +34,7 @@ _SECURITY_HEADERS: Final = (
 )
 _POLICY_HEADER: Final = (b"content-security-policy", NO_CONTENT_POLICY.encode())
 
+_MOST_DIGITS: Final = 20
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_.-]{1,100}")
 _SURFACES: Final = {"/graphql": "graphql", "/metrics": "metrics", "/schema.graphql": "schema"}
 _SURFACE_PREFIXES: Final = (("/api/", "rest"), ("/_api/", "health"), ("/graphql/", "graphql"))
@@ -60,16 +61,21 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
         started = perf_counter()
-        self._under_way += 1
         declared_bytes = self._identify(scope)
         request_id: str = scope["state"]["request_id"]
         token = log.bind(request_id=request_id)
         reply = _Reply(send, request_id)
+        # Nothing stands between this and the `finally` that takes it back: who drains would wait for ever.
+        self._under_way += 1
         try:
             if declared_bytes is None:
                 receive = _BoundedBody(receive, self._max_body_bytes)
             elif declared_bytes > self._max_body_bytes:
-                raise _too_large(self._max_body_bytes)
+                if surface_of(scope["path"]) == "graphql":
+                    # It refuses in its own form, whether the length was declared or not.
+                    receive = _BoundedBody(receive, self._max_body_bytes)
+                else:
+                    raise _too_large(self._max_body_bytes)
             await self._app(scope, receive, reply)
         except asyncio.CancelledError:
             await _refuse(_stopping(), scope, receive, reply)
@@ -79,11 +85,11 @@ class Edge:
         except Exception as error:
             await _refuse(error, scope, receive, reply)
         finally:
-            self._record(scope, reply.status, perf_counter() - started)
-            log.unbind(token)
             self._under_way -= 1
             if not self._under_way:
                 self._idle.set()
+            self._record(scope, reply.status, perf_counter() - started)
+            log.unbind(token)
 
     async def drain(self, within_seconds: float) -> bool:
         """Wait until no request is under way; tell whether that came in time."""
@@ -102,7 +108,8 @@ class Edge:
         for name, value in headers:
             if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
                 request_id = value.decode()
-            elif name == b"content-length" and value.isdigit():
+            elif name == b"content-length" and value.isdigit() and len(value) <= _MOST_DIGITS:
+                # Python refuses to read very many digits; a body declared so is counted while it is read.
                 declared_bytes = int(value)
         client = scope.get("client")
         address = self._proxies.client_address(client[0], headers) if client else ""

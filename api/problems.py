@@ -28,7 +28,11 @@ from api_factory.limits.windows import WindowStatus
 
 MEDIA_TYPE: Final = "application/problem+json"
 ERRORS_PATH: Final = "/docs/errors"
+ACTION_FAILED_CODE: Final = "ACTION_FAILED"
 ACTION_FAILED_STATUS: Final = 422
+
+# RFC 9457 section 4.2.1: a code that an author made up has no page here, and the title is the status's.
+_UNTYPED: Final = ("about:blank", "Unprocessable Content")
 
 # Registered by draft-ietf-httpapi-ratelimit-headers-10, with the member "violated-policies".
 QUOTA_EXCEEDED_TYPE: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
@@ -84,9 +88,8 @@ def members_of(problem: Problem, path: str, request_id: str | None) -> dict[str,
 def problem_of(error: Exception) -> Problem:
     """Translate anything that can be raised; what is not meant for clients says nothing of its cause."""
     if isinstance(error, ActionError):
-        return Problem(
-            ACTION_FAILED_STATUS, error.code, error.message, *_type_and_title(error.code), error.extensions
-        )
+        kind = _type_and_title(error.code) if error.code == ACTION_FAILED_CODE else _UNTYPED
+        return Problem(ACTION_FAILED_STATUS, error.code, error.message, *kind, error.extensions)
     refusal = _refusal_of(error)
     if isinstance(refusal, (RateLimited, QuotaExceeded)):
         return _quota_exceeded(refusal)

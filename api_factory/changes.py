@@ -13,6 +13,8 @@ from uuid import UUID
 from api_factory.db import Database
 
 CHANNEL: Final = "api_factory_changes"
+PLANS_MUTEX: Final = 1634102384
+"""What `ledger_commit` takes, shared, before it reads a plan."""
 
 
 async def lock_account(db: Database, account_id: UUID) -> None:
@@ -22,6 +24,11 @@ async def lock_account(db: Database, account_id: UUID) -> None:
     transaction that called this has committed, no charge can commit on what stood before it.
     """
     await db.execute("SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0))", account_id)
+
+
+async def lock_plans(db: Database) -> None:
+    """Wait for every ledger batch under way, and keep new ones out until the commit; before any account."""
+    await db.execute("SELECT pg_advisory_xact_lock($1)", PLANS_MUTEX)
 
 
 async def next_epoch(db: Database) -> int:

@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import functools
 import io
+import os
 import re
+import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -20,14 +22,17 @@ import asyncpg
 from piccolo.engine.finder import engine_finder
 from piccolo.engine.postgres import PostgresEngine, PostgresTransaction
 
+from api_factory.dsn import place_of
 from api_factory.errors import Unavailable
+from api_factory.home import settle_home
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 MIGRATION_LOCK = 0x61706966
 _MIGRATION_ID = re.compile(r'^ID = "(.+)"$', re.MULTILINE)
 APPLICATION_NAME = "api-factory"
 
-# What a client can see when the server is down, restarting, failing over, out of connections or of disk.
+# What a client can see when the server is down, restarting, failing over, out of connections or of disk, or
+# when somebody changes who may log in to which database.
 _OUTAGES = (
     OSError,
     asyncio.TimeoutError,
@@ -44,7 +49,17 @@ _OUTAGES = (
     asyncpg.QueryCanceledError,
     asyncpg.LockNotAvailableError,
     asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
 )
+_CONNECT_SECONDS = 5.0
+# Migrations wait for each other as long as it takes, but for a table only so long: whoever waits for a table
+# keeps all who come later from it.
+_MIGRATION_SETTINGS = (
+    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; "
+    "SET LOCAL lock_timeout = 0"
+)
+_MIGRATION_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '5s'"
 
 
 @contextlib.contextmanager
@@ -101,6 +116,22 @@ class SafeTransaction(PostgresTransaction):
             await self.connection.close()
 
 
+class _PatientTransaction(SafeTransaction):
+    """A transaction on a connection of its own, whose statements may take as long as they take."""
+
+    __slots__ = ()
+
+    async def get_connection(self) -> asyncpg.Connection:
+        return await asyncpg.connect(
+            self.engine.config["dsn"],
+            timeout=_CONNECT_SECONDS,
+            server_settings={"application_name": APPLICATION_NAME},
+        )
+
+    async def _give_back(self) -> None:
+        await self.connection.close()
+
+
 class Engine(PostgresEngine):
     """Piccolo's engine without input or output at import."""
 
@@ -140,22 +171,28 @@ class Database:
         self.dsn = dsn
         self._pool_size = pool_size
         self._command_timeout_seconds = command_timeout_seconds
+        settle_home()
         found = engine_finder()
         if not isinstance(found, Engine):
             raise TypeError("piccolo_conf.DB must be an api_factory.db.Engine")
         self._engine = found
 
     async def open(self) -> None:
-        """Start the pool. Raises `Unavailable` when the server cannot be reached."""
+        """Start the pool. Raises `Unavailable` that says where the server is and why it cannot be used."""
         self._engine.config = {"dsn": self.dsn}
-        with outages_as_unavailable():
+        try:
             await self._engine.start_connection_pool(
                 min_size=1,
                 max_size=self._pool_size,
-                timeout=5,
+                timeout=_CONNECT_SECONDS,
                 command_timeout=self._command_timeout_seconds,
                 server_settings={"application_name": APPLICATION_NAME},
             )
+        except _OUTAGES as error:
+            raise Unavailable(
+                f"The database at {place_of(self.dsn)} cannot be used: {_reason(error)}; start it or correct "
+                "DATABASE_URL, and see `api-factory doctor`."
+            ) from error
 
     async def close(self) -> None:
         """End the pool, waiting for what runs; after five seconds end it anyway."""
@@ -177,6 +214,26 @@ class Database:
     def transaction(self) -> SafeTransaction:
         """Return a READ COMMITTED transaction; one opened inside another joins it."""
         return self._engine.transaction()
+
+    @contextlib.asynccontextmanager
+    async def migrating(self) -> AsyncIterator[None]:
+        """Hold the one turn to change tables, in a transaction; it waits for whoever has the turn.
+
+        Raises `Unavailable` when a table stays locked for five seconds; then nothing was changed.
+        """
+        try:
+            async with _PatientTransaction(engine=self._engine):
+                await self.execute(_MIGRATION_SETTINGS)
+                await self.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
+                await self.execute(_MIGRATION_LOCK_TIMEOUT)
+                yield
+        except (Unavailable, asyncpg.LockNotAvailableError) as error:
+            if not isinstance(error.__cause__ or error, asyncpg.LockNotAvailableError):
+                raise
+            raise Unavailable(
+                "Another transaction holds a table that a migration changes; nothing was changed, retry when "
+                "it has ended."
+            ) from error
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
@@ -214,18 +271,30 @@ class Database:
             return tag
 
     async def connect(self) -> asyncpg.Connection:
-        """Open a connection of its own, for LISTEN or for the ledger's committer."""
+        """Open a connection of its own, for LISTEN or for the ledger's committer; its commits are durable."""
         with outages_as_unavailable():
             return await asyncpg.connect(
                 self.dsn,
-                timeout=5,
+                timeout=_CONNECT_SECONDS,
                 command_timeout=self._command_timeout_seconds,
-                server_settings={"application_name": APPLICATION_NAME},
+                # A role or a server may have switched it off; what is charged must be on disk.
+                server_settings={"application_name": APPLICATION_NAME, "synchronous_commit": "on"},
             )
 
     async def ping(self) -> None:
         """Return when the server answers. Raises `Unavailable` otherwise."""
         await self.fetchval("SELECT 1")
+
+
+def _reason(error: BaseException) -> str:
+    """Return the server's own words, or the system's where none were heard."""
+    if isinstance(error, TimeoutError) and not error.errno:
+        return f"no answer within {_CONNECT_SECONDS:.0f} seconds"
+    if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno).lower()
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 @contextlib.contextmanager
@@ -245,9 +314,7 @@ async def migrate(database: Database) -> list[str]:
     """
     from piccolo.apps.migrations.commands.forwards import run_forwards
 
-    async with database.transaction():
-        # One at a time; without the lock several starting processes would all apply the same one.
-        await database.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
+    async with database.migrating():
         before = set(await applied_migrations(database))
         with contextlib.redirect_stdout(io.StringIO()) as talk, _import_path_kept():
             result = await run_forwards("all")
@@ -256,9 +323,14 @@ async def migrate(database: Database) -> list[str]:
         return [name for name in await applied_migrations(database) if name not in before]
 
 
+async def is_new(database: Database) -> bool:
+    """Tell whether no migration was ever applied, one that was undone since included."""
+    return await database.fetchval("SELECT to_regclass('migration')") is None
+
+
 async def applied_migrations(database: Database) -> list[str]:
     """Return the ids of the migrations this database has, oldest first."""
-    if await database.fetchval("SELECT to_regclass('migration')") is None:
+    if await is_new(database):
         return []
     rows = await database.fetch("SELECT name FROM migration ORDER BY ran_on, id")
     return [row["name"] for row in rows]

@@ -113,7 +113,7 @@ class ScopeMissing(Forbidden):
         scope = " ".join(names)
         challenge = f'Bearer realm="api", error="insufficient_scope", scope="{scope}"'
         super().__init__(
-            f"The API key lacks the scope {', '.join(names)}; use a key that holds it.",
+            f"The API key lacks {_scopes(names)}; use a key that holds {_them(names)}.",
             extensions=extensions,
             headers={"WWW-Authenticate": challenge},
         )
@@ -122,12 +122,13 @@ class ScopeMissing(Forbidden):
 class ScopeNotGranted(Forbidden):
     """The API key may not give out a scope it does not hold; leave it out or use a key that holds it."""
 
-    def __init__(self, scopes: frozenset[str]) -> None:
-        """Name the scopes that the acting key lacks."""
+    def __init__(self, scopes: frozenset[str] = frozenset(), message: str | None = None) -> None:
+        """Name the scopes that the acting key lacks, or say what else would reach further than it."""
         names = sorted(scopes)
         super().__init__(
-            f"The API key does not hold the scope {', '.join(names)} and cannot give it to another key; "
-            "leave it out or use a key that holds it.",
+            message
+            or f"The API key does not hold {_scopes(names)} and cannot give {_them(names)} to another key; "
+            f"leave {_them(names)} out or use a key that holds {_them(names)}.",
             extensions={"requiredScopes": names},
         )
 
@@ -209,7 +210,8 @@ class QuotaExceeded(ApiFactoryError):
         self.standing = standing
         whose = "key's cap" if scope == "key" else "account's quota"
         super().__init__(
-            f"This call needs {units} units and the {whose} has {max(0, limit - used)} of {limit} left; "
+            f"This call needs {units} unit{'' if units == 1 else 's'} and "
+            f"the {whose} has {max(0, limit - used)} of {limit} left; "
             f"the next period starts in {reset_seconds} s.",
             retry_after_seconds=reset_seconds,
             extensions={
@@ -229,14 +231,19 @@ class CostLimitExceeded(ApiFactoryError):
     status = 400
 
     def __init__(self, *, cost: int, maximum: int, policy: str | None = None) -> None:
-        """State the cost and the maximum; there is no time after which a retry would pass."""
+        """State the cost and the maximum; there is no time after which a retry would pass.
+
+        With a policy it is a rate limit that refuses: what it counts are calls.
+        """
         extensions: dict[str, object] = {"cost": cost, "maximum": maximum}
         if policy is not None:
             extensions["policy"] = policy
-        super().__init__(
-            f"The operation costs {cost} and the maximum is {maximum}; split it into smaller ones.",
-            extensions=extensions,
+        problem = (
+            f"The operation costs {cost} and the maximum is {maximum}"
+            if policy is None
+            else f"The operation counts as {cost} calls and the limit {policy} allows {maximum} at most"
         )
+        super().__init__(f"{problem}; split it into smaller ones.", extensions=extensions)
 
 
 class QueryTooComplex(ApiFactoryError):
@@ -340,3 +347,12 @@ class ConfigurationError(ApiFactoryError):
 
     code = "CONFIGURATION"
     status = 500
+
+
+def _scopes(names: list[str]) -> str:
+    *others, last = names
+    return f"the scopes {', '.join(others)} and {last}" if others else f"the scope {last}"
+
+
+def _them(names: list[str]) -> str:
+    return "it" if len(names) == 1 else "them"

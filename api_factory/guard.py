@@ -6,13 +6,14 @@ it gets, and leaves with `settle`. Nothing that costs units is answered before `
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -35,7 +36,7 @@ from api_factory.errors import (
     Unavailable,
 )
 from api_factory.ids import public_id
-from api_factory.keys import Keys, KeySnapshot, SecretDigest, parse
+from api_factory.keys import Keys, KeySnapshot, Presented, SecretDigest, parse
 from api_factory.limits import Demand, Limits, QuotaStatus, WindowStatus, render_limits, render_policies
 from api_factory.metrics import Metrics
 from api_factory.rates import Rate
@@ -45,6 +46,7 @@ LOGGER = logging.getLogger("api_factory.guard")
 
 ATTEMPTS: Final = 4
 REMEMBERED_DEMANDS: Final = 10_000
+SECOND_LOOKS_A_SECOND: Final = 20
 ANONYMOUS: Final = frozenset[str]()
 
 
@@ -61,6 +63,8 @@ class Ask:
     """Where the first need of a key stands, such as `Query.usage`."""
     field_rates: tuple[tuple[str, Rate], ...] = ()
     """Limits of fields that are no actions: the field's coordinate and its rate, once a use."""
+    weight: int = 1
+    """What it counts against the account's rate limits: one for each thing it asks for at the top."""
 
 
 class Snapshots(Protocol):
@@ -92,6 +96,7 @@ class Admission:
     standing: QuotaStanding | None = None
     succeeded: list[bool] = field(default_factory=list)
     units_charged: int = 0
+    _ran: dict[int, tuple[str, float]] = field(default_factory=dict)
 
     @property
     def is_anonymous(self) -> bool:
@@ -119,19 +124,36 @@ class Admission:
         except (ActionError, ApiFactoryError):
             outcome = "refused"
             raise
-        except Exception as error:
-            LOGGER.exception("action %s failed", action.name)
-            raise InternalError(extensions={"requestId": self.request_id}) from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # The author's own: nobody has cancelled this request.
+            raise self._unexpected(action) from error
+        except (Exception, SystemExit, GeneratorExit, KeyboardInterrupt) as error:
+            raise self._unexpected(action) from error
         else:
             outcome = "ok"
             self.succeeded[index] = True
             return result
         finally:
-            self.metrics.action_call(action.name, outcome, time.perf_counter() - started)
+            self._ran[index] = (outcome, time.perf_counter() - started)
 
     def fail(self, index: int) -> None:
         """Take a success back: the result could not be delivered, so it is not charged."""
         self.succeeded[index] = False
+        _, seconds = self._ran.get(index, ("error", 0.0))
+        self._ran[index] = ("error", seconds)
+
+    def observe(self) -> None:
+        """Count the calls that ran by how they ended for the client; once."""
+        for index, (outcome, seconds) in self._ran.items():
+            self.metrics.action_call(self.ask.calls[index].name, outcome, seconds)
+        self._ran.clear()
+
+    def _unexpected(self, action: Action) -> InternalError:
+        LOGGER.exception("action %s failed", action.name)
+        return InternalError(extensions={"requestId": self.request_id})
 
     def lines(self) -> list[Line]:
         """Return what a settlement writes: each billable call, at no units when it failed."""
@@ -144,6 +166,10 @@ class Admission:
     def headers(self) -> dict[str, str]:
         """Return RateLimit-Policy and RateLimit as they stand; empty without a key."""
         return rate_limit_headers(self.windows, self.standing)
+
+    def show_limits(self, error: ApiFactoryError) -> None:
+        """Put the same headers on a refusal that comes after the admission; those it has already stay."""
+        error.headers = {**self.headers(), **error.headers}
 
 
 class Guard:
@@ -169,11 +195,13 @@ class Guard:
         self._exhausted: dict[tuple[UUID, bool], tuple[int, float, QuotaStanding]] = {}
         self._demands: dict[object, tuple[Demand, ...]] = {}
         self._used: dict[UUID, datetime] = {}
+        self._looks = (0, 0)
 
     async def admit(self, credentials: Credentials, ask: Ask, request_id: str) -> Admission:
         """Check everything that can be checked before anything runs; hold units where an action asks for it.
 
-        Raises the refusal, which then carries the RateLimit headers. A refused operation has used nothing.
+        Raises the refusal, which then carries the RateLimit headers. A refused operation has charged
+        nothing; one that a rate limit refused has taken nothing from any limit either.
         """
         if credentials.text is None:
             return await self._admit_anonymous(credentials, ask, request_id)
@@ -199,9 +227,10 @@ class Guard:
     async def settle(self, admission: Admission) -> None:
         """Charge what succeeded, durably; only after this returns may the reply leave.
 
-        Raises the refusal that must then be the whole reply: the quota ran out meanwhile, the key was
-        revoked, the database is away. Nothing is charged in that case.
+        Raises the refusal that must then be the whole reply: the quota ran out meanwhile or the key was
+        revoked, and nothing is charged; or the database went away, and whether it was is not known.
         """
+        admission.observe()
         lines = admission.lines()
         if not lines:
             return
@@ -221,6 +250,7 @@ class Guard:
 
     async def abandon(self, admission: Admission) -> None:
         """Give back what was held: the operation ended without an answer. Never raises."""
+        admission.observe()
         reservation, admission.reservation = admission.reservation, None
         if reservation is None:
             return
@@ -256,7 +286,7 @@ class Guard:
             succeeded=[False] * len(ask.calls),
         )
         # Without a key it is the address that an action's own limit counts.
-        demands = _own_demands(f"address:{credentials.address}", ask)
+        demands = _own_demands(f"address:{_counted_address(credentials.address)}", ask)
         admission.windows = await self._take(demands)
         return admission
 
@@ -266,6 +296,18 @@ class Guard:
         if presented is None:
             raise InvalidKey
         snapshot = await self._snapshots.get(presented.key_id)
+        try:
+            return self._judge(presented, snapshot, credentials.address)
+        except ApiFactoryError:
+            if snapshot is None or not self._may_look_again():
+                raise
+        # What is remembered may be a moment old: a key that was just resumed or rotated must work at once.
+        self._snapshots.invalidate(presented.key_id)
+        return self._judge(presented, await self._snapshots.get(presented.key_id), credentials.address)
+
+    def _judge(
+        self, presented: Presented, snapshot: KeySnapshot | None, address: str
+    ) -> tuple[KeySnapshot, SecretDigest]:
         now = self._snapshots.database_now()
         # A key that does not exist costs the same comparison as one that does.
         secret = self._keys.verify(presented, snapshot, now=now)
@@ -277,8 +319,16 @@ class Guard:
             raise KeySuspended
         if snapshot.account_status != "ACTIVE":
             raise AccountSuspended
-        _check_address(snapshot, credentials.address)
+        _check_address(snapshot, address)
         return snapshot, secret
+
+    def _may_look_again(self) -> bool:
+        """Allow so many second looks a second: a crowd of refused callers must not become one of reads."""
+        second = int(self._clock.monotonic())
+        if second != self._looks[0]:
+            self._looks = (second, 0)
+        self._looks = (second, self._looks[1] + 1)
+        return self._looks[1] <= SECOND_LOOKS_A_SECOND
 
     async def _take(self, demands: Sequence[Demand]) -> tuple[WindowStatus, ...]:
         if not demands:
@@ -294,7 +344,7 @@ class Guard:
     def _demands_of(self, snapshot: KeySnapshot, ask: Ask) -> tuple[Demand, ...]:
         """Return the limits an operation must pass; built once for a key and a shape of operation."""
         names = tuple(action.name for action in ask.calls)
-        remembered = (snapshot.key_id, snapshot.account_epoch, names, ask.field_rates)
+        remembered = (snapshot.key_id, snapshot.account_epoch, names, ask.field_rates, ask.weight)
         demands = self._demands.get(remembered)
         if demands is None:
             if len(self._demands) >= REMEMBERED_DEMANDS:
@@ -367,7 +417,11 @@ class Guard:
         admission.standing = standing
         snapshot = admission.snapshot
         # Held units may come back, so only what is used for good closes the door until the period ends.
-        if snapshot is not None and standing.is_exhausted:
+        # A key's cap says nothing of the account's other keys.
+        by_account = error.extensions["quota"] == "account"
+        if snapshot is not None and by_account and standing.is_exhausted:
+            if len(self._exhausted) >= REMEMBERED_DEMANDS:
+                self._exhausted.clear()
             until = self._clock.monotonic() + standing.reset_seconds
             self._exhausted[snapshot.account_id, snapshot.livemode] = (
                 snapshot.account_epoch,
@@ -390,7 +444,7 @@ def rate_limit_headers(windows: Sequence[WindowStatus], standing: QuotaStanding 
     """Return RateLimit-Policy and RateLimit; the quota is shown as a policy of its own once it is known."""
     quota = None
     remaining = standing.remaining if standing is not None else None
-    if standing is not None and standing.included is not None and remaining is not None:
+    if standing is not None and standing.is_hard and standing.included is not None and remaining is not None:
         period = standing.period_end - standing.period_start
         quota = QuotaStatus(
             limit=standing.included,
@@ -401,6 +455,18 @@ def rate_limit_headers(windows: Sequence[WindowStatus], standing: QuotaStanding 
     if not windows and quota is None:
         return {}
     return {"RateLimit-Policy": render_policies(windows, quota), "RateLimit": render_limits(windows, quota)}
+
+
+def _counted_address(address: str) -> str:
+    """Return what a limit without a key counts: an IPv4 address, or the /64 that one customer gets."""
+    try:
+        client = ip_address(address)
+    except ValueError:
+        return address
+    mapped = getattr(client, "ipv4_mapped", None)
+    if mapped is not None or client.version == 4:
+        return str(mapped or client)
+    return str(ip_network((client, 64), strict=False))
 
 
 def _check_address(snapshot: KeySnapshot, address: str) -> None:
@@ -416,7 +482,7 @@ def _check_address(snapshot: KeySnapshot, address: str) -> None:
 
 
 def _check_permission(snapshot: KeySnapshot, ask: Ask) -> None:
-    held = snapshot.scopes if snapshot.plan_scopes is None else snapshot.scopes & snapshot.plan_scopes
+    held = snapshot.held_scopes
     if not ask.scopes <= held:
         raise ScopeMissing(ask.scopes - held, ask.coordinate)
     if snapshot.allowed_actions is not None:
@@ -430,7 +496,7 @@ def _caller(snapshot: KeySnapshot, request_id: str) -> Caller:
         account_id=public_id("acc", snapshot.account_id),
         key_id=public_id("key", snapshot.key_id),
         key_name=snapshot.name,
-        scopes=snapshot.scopes,
+        scopes=snapshot.held_scopes,
         livemode=snapshot.livemode,
         request_id=request_id,
         metadata=snapshot.metadata,
@@ -438,10 +504,10 @@ def _caller(snapshot: KeySnapshot, request_id: str) -> Caller:
 
 
 def _build_demands(snapshot: KeySnapshot, ask: Ask) -> tuple[Demand, ...]:
-    """The account's own limits count calls, at least one; an action's count its calls by this key."""
+    """The account's own limits count what is asked for; an action's count its calls by this key."""
     mode = "live" if snapshot.livemode else "test"
     account = f"account:{snapshot.account_id.hex}:{mode}"
-    cost = max(1, len(ask.calls))
+    cost = max(ask.weight, len(ask.calls))
     demands = [Demand(rate, rate.name, account, cost) for rate in snapshot.rates]
     return (*demands, *_own_demands(f"key:{snapshot.key_id.hex}", ask))
 

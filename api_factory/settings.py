@@ -17,10 +17,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from api_factory.dsn import check_dsn
 from api_factory.embedded import EmbeddedPostgres
 from api_factory.errors import ConfigurationError
 
 MINIMUM_PEPPER_BYTES = 32
+MINIMUM_PEPPER_CHARACTERS = 10
+SECRETS_DIR_VARIABLE = "API_FACTORY_SECRETS_DIR"
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
@@ -31,7 +34,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="API_FACTORY_",
         env_file=".env",
-        secrets_dir=os.environ.get("API_FACTORY_SECRETS_DIR"),
+        secrets_dir=os.environ.get(SECRETS_DIR_VARIABLE),
         extra="ignore",
         frozen=True,
         populate_by_name=True,
@@ -48,7 +51,8 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(
         default=None,
         validation_alias="REDIS_URL",
-        description="Redis or Valkey for limits that several workers share.",
+        description="Redis or Valkey for limits that several workers share. This version does not use it: "
+        "limits are counted in the memory of each worker.",
     )
     env: Literal["development", "production"] = Field(
         default="development",
@@ -67,7 +71,7 @@ class Settings(BaseSettings):
     key_pepper: SecretStr | None = Field(
         default=None,
         description="Secret under which keys are hashed, `1:SECRET` or `1:OLD,2:NEW`; the highest version "
-        "hashes new keys. At least 32 characters each. "
+        "hashes new keys. At least 32 characters each, in production 10 different ones. "
         "Unset in development: generated in the data directory.",
     )
     metrics_token: SecretStr | None = Field(
@@ -151,14 +155,14 @@ class Settings(BaseSettings):
 def parse_peppers(text: str) -> dict[int, bytes]:
     """Return version -> secret of `1:SECRET,2:SECRET`; a bare secret is version 1.
 
-    Raises `ConfigurationError` when a version is no number or a secret is short.
+    Raises `ConfigurationError` when a version is no number or there twice, or a secret is short.
     """
     peppers: dict[int, bytes] = {}
     for number, part in enumerate(text.split(",")):
         version, separator, secret = part.strip().partition(":")
         if not separator and number == 0:
             version, secret = "1", part.strip()
-        if not version.isdigit() or not 0 < int(version) < 2**15:
+        if not _is_version(version):
             raise ConfigurationError(
                 "API_FACTORY_KEY_PEPPER: write each secret as VERSION:SECRET, such as 1:…."
             )
@@ -168,8 +172,16 @@ def parse_peppers(text: str) -> dict[int, bytes]:
                 "characters; "
                 "make one with `openssl rand -base64 48`."
             )
+        if int(version) in peppers:
+            raise ConfigurationError(
+                f"API_FACTORY_KEY_PEPPER: version {int(version)} is there twice; number them apart."
+            )
         peppers[int(version)] = secret.encode()
     return peppers
+
+
+def _is_version(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) < 2**15
 
 
 def _development_pepper(data_dir: Path) -> bytes:
@@ -197,16 +209,35 @@ def _read_pepper(path: Path) -> bytes:
 
 def load_settings(**overrides: Any) -> Settings:
     """Read and check the settings. Raises `ConfigurationError` with one sentence that names the setting."""
+    _check_secrets_dir(os.environ.get(SECRETS_DIR_VARIABLE))
     try:
         settings = Settings(**overrides)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{error.filename or '.env'} cannot be read ({error.strerror}); let this user read it."
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            f".env or a file of {SECRETS_DIR_VARIABLE} is not UTF-8; save it as UTF-8."
+        ) from None
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         known = name if name.isupper() else f"API_FACTORY_{name.upper()}"
         raise ConfigurationError(f"{known}: {first['msg']}.") from None
+    if settings.database_url is not None:
+        check_dsn(settings.database_url.get_secret_value())
     if settings.is_production:
         _check_production(settings)
     return settings
+
+
+def _check_secrets_dir(name: str | None) -> None:
+    # Left to itself a place that is not there is a warning, and the server starts without its secrets.
+    if name and not (Path(name).is_dir() and os.access(name, os.R_OK | os.X_OK)):
+        raise ConfigurationError(
+            f"{SECRETS_DIR_VARIABLE}: {name} is no directory that this user can read; correct or unset it."
+        )
 
 
 def _check_production(settings: Settings) -> None:
@@ -220,7 +251,12 @@ def _check_production(settings: Settings) -> None:
             "API_FACTORY_KEY_PEPPER is not set: production needs a secret that outlives the machine; "
             "make one with `openssl rand -base64 48`."
         )
-    parse_peppers(settings.key_pepper.get_secret_value())
+    for version, pepper in parse_peppers(settings.key_pepper.get_secret_value()).items():
+        if len(set(pepper)) < MINIMUM_PEPPER_CHARACTERS:
+            raise ConfigurationError(
+                f"API_FACTORY_KEY_PEPPER: secret {version} has fewer than {MINIMUM_PEPPER_CHARACTERS} "
+                "different characters and can be guessed; make one with `openssl rand -base64 48`."
+            )
     if settings.metrics_token is None or len(settings.metrics_token.get_secret_value()) < 16:
         raise ConfigurationError(
             "API_FACTORY_METRICS_TOKEN is not set or shorter than 16 characters: production does not show "

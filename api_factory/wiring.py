@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from api_factory.periodic import Periodic
 from api_factory.settings import Settings
 from api_factory.usage import Ledger, RegisteredWorker, Usage
 from api_factory.usage.workers import HEARTBEAT_SECONDS
+
+LOGGER = logging.getLogger("api_factory.wiring")
 
 SYSTEM: Final = Actor("system", "start")
 
@@ -88,20 +91,19 @@ class Engine:
             if background:
                 await self._start_background()
         except BaseException:
-            await self.db.close()
+            await self.close()
             raise
 
     async def close(self) -> None:
         """Commit what is queued, write what is remembered, end every task and connection."""
         for periodic in self._background:
             await periodic.stop()
-        if self._background:
-            self._background.clear()
-            await self.ledger.close()
+        self._background.clear()
+        await self.ledger.close()
+        for farewell in (self._write_last_used, self.worker.sign_off):
             with contextlib.suppress(ApiFactoryError):
-                await self._write_last_used()
-                await self.worker.sign_off()
-            await self.key_cache.close()
+                await farewell()
+        await self.key_cache.close()
         await self.db.close()
 
     async def readiness(self) -> Mapping[str, Check]:
@@ -124,13 +126,17 @@ class Engine:
         now = self.clock.monotonic()
         if now - self._scrape.at >= GAUGES_SECONDS:
             self._scrape.at = now
-            with contextlib.suppress(ApiFactoryError):
+            try:
                 self._scrape.gauges = DatabaseGauges(
                     keys_by_status=await self.keys.count_by_status(),
                     accounts_over_quota=await self.usage.accounts_over_quota(),
                     ledger_drift_units=self._scrape.drift,
                     db_pool_in_use=self.db.in_use,
                 )
+            except ApiFactoryError:
+                pass
+            except Exception:
+                LOGGER.exception("the gauges of the database could not be read")
         return self._scrape.gauges
 
     async def _start_background(self) -> None:
@@ -259,4 +265,7 @@ async def _check(question: Callable[[], Awaitable[str]]) -> Check:
         detail, ok = f"no answer within {CHECK_SECONDS:g} s", False
     except ApiFactoryError as error:
         detail, ok = error.message, False
+    except Exception:
+        LOGGER.exception("a readiness check failed")
+        detail, ok = "it cannot be told; the log says why", False
     return Check(ok, detail, (time.perf_counter() - started) * 1000)

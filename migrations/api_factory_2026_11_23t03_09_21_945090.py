@@ -752,6 +752,28 @@ async def forwards():
     manager.add_column(
         table_class_name="ApiKey",
         tablename="api_key",
+        column_name="suspended_by",
+        db_column_name="suspended_by",
+        column_class_name="Varchar",
+        column_class=Varchar,
+        params={
+            "length": 20,
+            "default": None,
+            "null": True,
+            "primary_key": False,
+            "unique": False,
+            "index": False,
+            "index_method": IndexMethod.btree,
+            "choices": None,
+            "db_column_name": None,
+            "secret": False,
+        },
+        schema=None,
+    )
+
+    manager.add_column(
+        table_class_name="ApiKey",
+        tablename="api_key",
         column_name="scopes",
         db_column_name="scopes",
         column_class_name="Array",

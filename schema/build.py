@@ -154,7 +154,10 @@ def _resolver(action: Action) -> Callable[..., Any]:
 
     async def resolve(_source: object, info: GraphQLResolveInfo[Context], /, **values: object) -> object:
         context: Context = info.context
-        return await context.admission.run(context.survey.calls[str(info.path.key)], read(values))
+        call = context.survey.calls[str(info.path.key)]
+        if context.deadline is None:
+            return await context.admission.run(call, read(values))
+        return await context.run_in_time(call, read(values), context.deadline)
 
     return resolve
 

@@ -14,8 +14,8 @@ from api_factory.actions import Parameter, fields_of
 def is_shown(member: Parameter) -> bool:
     """Tell whether the schema shows the default of an argument or field.
 
-    It does when the default is always the same and has a literal. Otherwise the member is nullable, and
-    leaving it out, or null, means the author's default.
+    It does when the default is always the same and has a literal. Otherwise the member has to be nullable in
+    the schema; leaving it out means the author's default, and null is refused when the call runs.
     """
     if member.is_required:
         return False

@@ -1,13 +1,15 @@
-"""Documents, read once: parsed, counted, validated and kept, within bounds.
+"""Documents, read once: parsed, counted, validated and, for those who may run them, kept within bounds.
 
-Only good documents are kept, so that a flood of bad ones cannot push them out.
+Only what the guard has admitted is kept, so that nobody fills the memory, or empties it of what others use,
+with documents that are wrong or not his to run.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from sys import getsizeof
 from typing import Final
 
 from graphql import (
@@ -17,8 +19,10 @@ from graphql import (
     GraphQLSyntaxError,
     OperationDefinitionNode,
     parse,
+    specified_rules,
     validate,
 )
+from graphql.validation import ASTValidationRule, OverlappingFieldsCanBeMergedRule
 
 from api_factory.errors import (
     GraphQLParseFailed,
@@ -26,12 +30,25 @@ from api_factory.errors import (
     OperationResolutionFailure,
     QueryTooComplex,
 )
-from schema.limits import MAX_CHARACTERS, MAX_COMMENTS, MAX_ERRORS, MAX_TOKENS, check_limits
+from schema.limits import (
+    MAX_CHARACTERS,
+    MAX_COMMENTS,
+    MAX_ERRORS,
+    MAX_TOKENS,
+    check_limits,
+    check_repeats,
+)
 from schema.operation import Survey
 from schema.refusals import DocumentRefused
 
 MAX_ENTRIES: Final = 1_000
-MAX_CACHED_CHARACTERS: Final = 4_000_000
+MAX_KEPT_BYTES: Final = 64_000_000
+BYTES_PER_DOCUMENT: Final = 10_000
+BYTES_PER_TOKEN: Final = 600
+"""What a token and its share of the syntax tree take: 350 in a list of values, 600 in a list of fields."""
+
+_MERGING: Final = (OverlappingFieldsCanBeMergedRule,)
+_OTHER_RULES: Final = tuple(rule for rule in specified_rules if rule not in _MERGING)
 
 # What the parser says when one of its bounds is passed; it has no class of its own for that.
 _TOO_LARGE: Final = "Parsing aborted."
@@ -41,10 +58,17 @@ _TOO_LARGE: Final = "Parsing aborted."
 class Document:
     """A valid document within all limits; `surveys` keeps what is the same for every request."""
 
+    text: str
     node: DocumentNode
     operations: Mapping[str | None, OperationDefinitionNode]
     fragments: Mapping[str, FragmentDefinitionNode]
     surveys: dict[str | None, Survey] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """About the memory it takes: its text, once as it is and once in its tokens, and its tree."""
+        tree_bytes = BYTES_PER_DOCUMENT + BYTES_PER_TOKEN * self.node.token_count
+        return tree_bytes + 2 * getsizeof(self.text)
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """Return the operation to run (GraphQL specification, GetOperation).
@@ -72,26 +96,26 @@ class Documents:
         schema: GraphQLSchema,
         *,
         max_entries: int = MAX_ENTRIES,
-        max_characters: int = MAX_CACHED_CHARACTERS,
+        max_bytes: int = MAX_KEPT_BYTES,
     ) -> None:
-        """Keep at most so many documents, and at most so many characters of them."""
+        """Keep at most so many documents, and at most about so many bytes of them."""
         self._schema = schema
         self._max_entries = max_entries
-        self._max_characters = max_characters
+        self._max_bytes = max_bytes
         self._kept: OrderedDict[str, Document] = OrderedDict()
-        self._characters = 0
+        self._size_bytes = 0
 
     def __len__(self) -> int:
         """Count the documents kept."""
         return len(self._kept)
 
     @property
-    def characters(self) -> int:
-        """The characters of all documents kept."""
-        return self._characters
+    def size_bytes(self) -> int:
+        """About the memory that all documents kept take."""
+        return self._size_bytes
 
     def read(self, text: str) -> Document:
-        """Return the document, from memory when it was read before.
+        """Return the document, from memory when it was kept before.
 
         Raises:
             DocumentRefused: It does not parse, or does not fit the schema.
@@ -101,17 +125,28 @@ class Documents:
         if document is not None:
             self._kept.move_to_end(text)
             return document
-        document = self._check(_parse(text))
-        self._keep(text, document)
-        return document
+        return self._check(text, _parse(text))
 
-    def _check(self, node: DocumentNode) -> Document:
+    def keep(self, document: Document) -> None:
+        """Remember a document whose operation was admitted."""
+        if document.text in self._kept:
+            return
+        self._kept[document.text] = document
+        self._size_bytes += document.size_bytes
+        while len(self._kept) > self._max_entries or self._size_bytes > self._max_bytes:
+            _, oldest = self._kept.popitem(last=False)
+            self._size_bytes -= oldest.size_bytes
+
+    def _check(self, text: str, node: DocumentNode) -> Document:
         check_limits(node)
-        errors = validate(self._schema, node, max_errors=MAX_ERRORS, hide_suggestions=True)
-        if errors:
-            raise DocumentRefused(GraphQLValidationFailed, errors)
+        self._validate(node, _OTHER_RULES)
+        # Whether fields can be merged is found out pair by pair: only for what is otherwise valid, and
+        # only when there are few pairs.
+        check_repeats(node)
+        self._validate(node, _MERGING)
         definitions = node.definitions
         return Document(
+            text,
             node,
             {
                 each.name.value if each.name else None: each
@@ -121,12 +156,10 @@ class Documents:
             {each.name.value: each for each in definitions if isinstance(each, FragmentDefinitionNode)},
         )
 
-    def _keep(self, text: str, document: Document) -> None:
-        self._kept[text] = document
-        self._characters += len(text)
-        while len(self._kept) > self._max_entries or self._characters > self._max_characters:
-            oldest, _ = self._kept.popitem(last=False)
-            self._characters -= len(oldest)
+    def _validate(self, node: DocumentNode, rules: Collection[type[ASTValidationRule]]) -> None:
+        errors = validate(self._schema, node, rules, max_errors=MAX_ERRORS, hide_suggestions=True)
+        if errors:
+            raise DocumentRefused(GraphQLValidationFailed, errors)
 
 
 def _parse(text: str) -> DocumentNode:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any
 
-from graphql import ExecutionResult, OperationDefinitionNode
+from graphql import ExecutionResult, OperationDefinitionNode, OperationType
 from graphql.execution import Executor
 
 from api_factory.errors import BadUserInput
@@ -26,8 +26,10 @@ from schema.refusals import DocumentRefused
 class Prepared:
     """An operation that only waits for its context."""
 
+    document: Document
     executor: Executor[Any]
     survey: Survey
+    is_mutation: bool
 
 
 def prepare(
@@ -59,7 +61,7 @@ def prepare(
         found = survey(schema.rules, operation, document.fragments, executor.variable_values)
         if found.is_constant:
             document.surveys[name] = found
-    return Prepared(executor, found)
+    return Prepared(document, executor, found, operation.operation is OperationType.MUTATION)
 
 
 async def execute(prepared: Prepared, context: Context) -> ExecutionResult:
@@ -71,10 +73,15 @@ async def execute(prepared: Prepared, context: Context) -> ExecutionResult:
     return finished
 
 
-def failed_calls(result: ExecutionResult, survey: Survey) -> list[int]:
-    """Return which calls have nothing to show: an error stands where the client expects their value."""
+def failed_calls(result: ExecutionResult, prepared: Prepared) -> list[int]:
+    """Return which calls have nothing to show: an error stands where the client expects their value.
+
+    When one field takes the whole data with it, the other calls of a query have nothing to show either;
+    those of a mutation have had their effect, and an effect is never free.
+    """
     data, errors = result.data, result.errors or []
+    survey = prepared.survey
     if data is None:
-        return list(survey.calls.values())
+        return [] if prepared.is_mutation else list(survey.calls.values())
     failed = {error.path[0] for error in errors if error.path and data.get(str(error.path[0])) is None}
     return [index for key, index in survey.calls.items() if key in failed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -26,24 +27,31 @@ def page() -> bytes:
     return (_DIRECTORY / "page.html").read_bytes()
 
 
-async def send_asset(scope: Any, send: Any) -> None:
-    """Answer a request below `ASSETS_PATH` as ASGI: one of the page's scripts and styles, or 404."""
-    found = _files().get(scope["path"].removeprefix(ASSETS_PATH))
-    is_read = scope["method"] in ("GET", "HEAD")
-    status = 404 if found is None else 200 if is_read else 405
-    media, body = found if found is not None and is_read else ("text/plain", b"")
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One of the page's scripts and styles."""
+
+    media: str
+    body: bytes
+
+
+def find_asset(path: str) -> Asset | None:
+    """Return the file that a path below `ASSETS_PATH` names; None when there is none."""
+    return _files().get(path.removeprefix(ASSETS_PATH))
+
+
+async def send_asset(asset: Asset, scope: Any, send: Any) -> None:
+    """Answer a GET or HEAD with a file as ASGI."""
     headers = [
-        (b"content-type", f"{media}; charset=utf-8".encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"public, max-age=3600" if status == 200 else b"no-store"),
+        (b"content-type", f"{asset.media}; charset=utf-8".encode()),
+        (b"content-length", str(len(asset.body)).encode()),
+        (b"cache-control", b"public, max-age=3600"),
     ]
-    if status == 405:
-        headers.append((b"allow", b"GET, HEAD"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else asset.body})
 
 
 @cache
-def _files() -> dict[str, tuple[str, bytes]]:
+def _files() -> dict[str, Asset]:
     paths = (path for path in _DIRECTORY.iterdir() if path.suffix in _TYPES)
-    return {path.name: (_TYPES[path.suffix], path.read_bytes()) for path in paths}
+    return {path.name: Asset(_TYPES[path.suffix], path.read_bytes()) for path in paths}

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from graphql import OperationType
+from graphql import ExecutionResult, OperationType
 
+from api_factory import log
 from api_factory.credentials import Credentials, from_headers
 from api_factory.errors import (
     ApiFactoryError,
@@ -28,9 +29,10 @@ from schema.build import GuardedSchema
 from schema.context import Context
 from schema.documents import Documents
 from schema.execution import Prepared, execute, failed_calls, prepare
-from schema.graphiql import ASSETS_PATH, PAGE_HEADERS, PATH, page, send_asset
+from schema.graphiql import ASSETS_PATH, PAGE_HEADERS, PATH, Asset, find_asset, page, send_asset
 from schema.media import HTML, JSON, negotiate, wants_page
 from schema.refusals import DocumentRefused
+from schema.remembered import Remembered
 from schema.reply import Reply, Written, refuse, refuse_document, write_result
 from schema.request import ClientGone, GraphQLRequest, headers_of, read_request
 
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from api_factory.wiring import Engine
 
 LOGGER = logging.getLogger("api_factory.graphql")
+
+PLANS_SECONDS: Final = 1.0
 
 
 class GraphQLHTTP:
@@ -53,15 +57,20 @@ class GraphQLHTTP:
         self._engine = engine
         self._schema = schema
         self._documents = Documents(schema.core)
+        # Everybody may ask for them, without a key and many times in one operation.
+        self._plans = Remembered(lambda: engine.plans.list(), PLANS_SECONDS, engine.clock.monotonic)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one HTTP request."""
-        if scope["path"].startswith(ASSETS_PATH) and not self._engine.settings.is_production:
-            await send_asset(scope, send)
+        asset = self._asset(scope)
+        if asset is not None and scope["method"] in ("GET", "HEAD"):
+            await send_asset(asset, scope, send)
             return
         state = scope.setdefault("state", {})
         is_identified = "request_id" in state
-        request_id: str = state.setdefault("request_id", uuid7().hex)
+        if not is_identified:
+            state["request_id"] = uuid7().hex
+        request_id: str = state["request_id"]
         try:
             reply = await self._reply(scope, receive, request_id)
         except ClientGone:
@@ -80,8 +89,7 @@ class GraphQLHTTP:
             return Reply(200, page(), HTML, "OK", PAGE_HEADERS)
         media = negotiate(accept)
         try:
-            if scope["path"].rstrip("/") != PATH:
-                raise NotFound(f"There is nothing here; GraphQL is at {PATH}.")
+            self._check_path(scope)
             if media is None:
                 raise NotAcceptable
             request = await read_request(scope, headers, receive, self._engine.settings.max_body_bytes)
@@ -97,6 +105,17 @@ class GraphQLHTTP:
             LOGGER.exception("a request failed")
             return refuse(InternalError(), media or JSON, request_id)
 
+    def _asset(self, scope: Any) -> Asset | None:
+        path = scope["path"]
+        is_below = path.startswith(ASSETS_PATH) and not self._engine.settings.is_production
+        return find_asset(path) if is_below else None
+
+    def _check_path(self, scope: Any) -> None:
+        if self._asset(scope) is not None:
+            raise MethodNotAllowed(headers={"Allow": "GET, HEAD"})
+        if scope["path"].rstrip("/") != PATH:
+            raise NotFound(f"There is nothing here; GraphQL is at {PATH}.")
+
     def _is_for_page(self, scope: Any, accept: str) -> bool:
         is_open = not self._engine.settings.is_production and scope["path"] == PATH
         return is_open and scope["method"] == "GET" and wants_page(accept)
@@ -107,11 +126,16 @@ class GraphQLHTTP:
         prepared = self._prepare(request)
         guard = self._engine.guard
         admission = await guard.admit(credentials, prepared.survey.ask, request_id)
+        self._documents.keep(prepared.document)
+        if admission.caller.key_id:
+            log.bind(account_id=admission.caller.account_id, key_id=admission.caller.key_id)
         try:
             written = await self._execute(prepared, admission, media, request_id)
             await guard.settle(admission)
-        except BaseException:
+        except BaseException as error:
             await guard.abandon(admission)
+            if isinstance(error, ApiFactoryError):
+                admission.show_limits(error)
             raise
         return Reply(written.status, written.body, media, written.code, admission.headers())
 
@@ -129,20 +153,39 @@ class GraphQLHTTP:
     async def _execute(
         self, prepared: Prepared, admission: Admission, media: str, request_id: str
     ) -> Written:
-        context = Context(self._engine, admission, request_id, prepared.survey, self._schema.presentations)
+        result = await self._run(prepared, admission, request_id)
+        written = write_result(result, media, request_id)
+        lost = [prepared.survey.calls[key] for key in written.lost if key in prepared.survey.calls]
+        for index in (*failed_calls(result, prepared), *lost):
+            admission.fail(index)
+        return written
+
+    async def _run(self, prepared: Prepared, admission: Admission, request_id: str) -> ExecutionResult:
+        """Execute within the time allowed.
+
+        A query that takes longer is given up whole. What a mutation has done by then is done, so it is
+        answered and charged, and only what is left of it is given up.
+        """
         seconds = self._engine.settings.operation_timeout_seconds
+        deadline = asyncio.get_running_loop().time() + seconds
+        context = Context(
+            engine=self._engine,
+            admission=admission,
+            request_id=request_id,
+            survey=prepared.survey,
+            presentations=self._schema.presentations,
+            plans=self._plans,
+            deadline=deadline if prepared.is_mutation else None,
+        )
+        if prepared.is_mutation:
+            return await execute(prepared, context)
         try:
-            async with asyncio.timeout(seconds):
-                result = await execute(prepared, context)
+            async with asyncio.timeout_at(deadline):
+                return await execute(prepared, context)
         except TimeoutError:
             raise Unavailable(
                 f"The operation ran longer than {seconds:g} s and was given up; ask for less at once."
             ) from None
-        written = write_result(result, media, request_id)
-        lost = [prepared.survey.calls[key] for key in written.lost if key in prepared.survey.calls]
-        for index in (*failed_calls(result, prepared.survey), *lost):
-            admission.fail(index)
-        return written
 
 
 def _address(scope: Any) -> str:

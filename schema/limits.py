@@ -7,6 +7,7 @@ validation refuses it right after.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -34,6 +35,14 @@ MAX_ALIASES: Final = 30
 MAX_DIRECTIVES: Final = 30
 MAX_ROOT_FIELDS: Final = 20
 MAX_DEPTH: Final = 15
+MAX_SELECTIONS_OF_ALL_OPERATIONS: Final = 1_000
+"""Most selections of all operations of a document together."""
+
+MAX_SAME_FIELDS_IN_ONE_PLACE: Final = 10
+"""Most fields of one response key in one place."""
+
+MAX_FRAGMENTS_IN_ONE_PLACE: Final = 20
+"""Most fragments spread in one place."""
 
 _Definition = OperationDefinitionNode | FragmentDefinitionNode
 
@@ -68,8 +77,59 @@ def check_limits(document: DocumentNode) -> None:
         node.name.value: outline for node, outline in outlines if isinstance(node, FragmentDefinitionNode)
     }
     totals = _unfold(fragments)
-    for _, outline in outlines:
-        _check_size(_total(outline, totals))
+    unfolded = 0
+    for node, outline in outlines:
+        size = _total(outline, totals)
+        _check_size(size)
+        if isinstance(node, OperationDefinitionNode):
+            unfolded += size.selections
+    _check("selections in all its operations", unfolded, MAX_SELECTIONS_OF_ALL_OPERATIONS)
+
+
+def check_repeats(document: DocumentNode) -> None:
+    """Refuse a document in which too much is selected more than once in one place of the reply.
+
+    What stands in one place is merged, which takes validation as many steps as there are pairs. The document
+    must be within all other limits, and its fragments must exist and not spread themselves.
+
+    Raises:
+        QueryTooComplex: The sentence says what there is too much of, and how much is allowed.
+    """
+    fragments = {
+        node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
+    }
+    for node in document.definitions:
+        if isinstance(node, OperationDefinitionNode):
+            _check_places(node, fragments)
+
+
+def _check_places(
+    operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]
+) -> None:
+    # A place is a path of response keys, known by its number; the type a fragment is on makes no other place.
+    places: dict[tuple[int, str], int] = {}
+    fields: Counter[int] = Counter()
+    spreads: Counter[int] = Counter()
+    todo = [(node, 0) for node in operation.selection_set.selections]
+    while todo:
+        node, place = todo.pop()
+        if isinstance(node, FieldNode):
+            place = places.setdefault((place, (node.alias or node.name).value), len(places) + 1)
+            fields[place] += 1
+        elif isinstance(node, FragmentSpreadNode):
+            spreads[place] += 1
+        todo += [(each, place) for each in _selected_by(node, fragments)]
+    _check("fields of one name in one place", max(fields.values(), default=0), MAX_SAME_FIELDS_IN_ONE_PLACE)
+    _check("fragments in one place", max(spreads.values(), default=0), MAX_FRAGMENTS_IN_ONE_PLACE)
+
+
+def _selected_by(
+    node: SelectionNode, fragments: Mapping[str, FragmentDefinitionNode]
+) -> tuple[SelectionNode, ...]:
+    if isinstance(node, FragmentSpreadNode):
+        return fragments[node.name.value].selection_set.selections
+    inner = node.selection_set if isinstance(node, (FieldNode, InlineFragmentNode)) else None
+    return () if inner is None else inner.selections
 
 
 def _check_size(size: Size) -> None:

@@ -23,9 +23,10 @@ from api_factory.errors import (
     LimitReached,
     NotFound,
     ScopeNotGranted,
+    Unauthenticated,
 )
 from api_factory.ids import parse_public_id, public_id
-from api_factory.keys import Key, NewKey
+from api_factory.keys import Grantor, Key, NewKey
 from schema.context import Context
 from schema.directives import RequiresKey, Scope
 from schema.scalars import BigInt, Json
@@ -128,7 +129,7 @@ class Mutations:
     """Root fields that write."""
 
     @strawberry.mutation(
-        directives=[_MANAGES_KEYS], description="Issue a key; it can hold only scopes that the caller holds."
+        directives=[_MANAGES_KEYS], description="Issue a key; it reaches no further than the calling key."
     )
     async def create_key(
         self, info: Info, new: Annotated[CreateKeyInput, strawberry.argument(name="input")]
@@ -141,7 +142,7 @@ class Mutations:
                 _new_key(new),
                 by=_actor(info.context),
                 known_scopes=engine.catalogue.scopes,
-                granted_by_scopes=admission.caller.scopes,
+                grantor=_grantor(info.context),
             )
         except _MENDABLE as error:
             return ApiKeySecretPayload(api_key=None, secret=None, user_errors=[UserError.of(error)])
@@ -164,7 +165,7 @@ class Mutations:
                 grace_seconds=which.grace_seconds,
                 by=_actor(info.context),
                 account_id=admission.payer.account_id,
-                granted_by_scopes=admission.caller.scopes,
+                grantor=_grantor(info.context),
             )
         except _MENDABLE as error:
             return ApiKeySecretPayload(api_key=None, secret=None, user_errors=[UserError.of(error)])
@@ -197,9 +198,13 @@ class Mutations:
 async def _move(
     context: Context, verb: Callable[..., Awaitable[Key]], which: ApiKeyRefInput
 ) -> ApiKeyPayload:
-    account_id = context.admission.payer.account_id
     try:
-        key = await verb(_key_id(which.id), by=_actor(context), account_id=account_id)
+        key = await verb(
+            _key_id(which.id),
+            by=_actor(context),
+            account_id=context.admission.payer.account_id,
+            grantor=_grantor(context),
+        )
     except _MENDABLE as error:
         return ApiKeyPayload(api_key=None, user_errors=[UserError.of(error)])
     return ApiKeyPayload(api_key=ApiKey.of(key, context.engine.catalogue.scopes), user_errors=[])
@@ -229,3 +234,10 @@ def _key_id(text: str) -> UUID:
 
 def _actor(context: Context) -> Actor:
     return Actor("key", public_id("key", context.admission.payer.key_id), context.request_id)
+
+
+def _grantor(context: Context) -> Grantor:
+    admission = context.admission
+    if admission.snapshot is None:
+        raise Unauthenticated
+    return Grantor.of(admission.snapshot, admission.payer.not_after)

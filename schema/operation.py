@@ -94,6 +94,7 @@ def survey(
             key_required=walk.key_required,
             coordinate=walk.coordinate,
             field_rates=tuple(walk.rates),
+            weight=max(1, walk.root_fields),
         ),
         calls=walk.calls,
         cost=cost,
@@ -118,11 +119,14 @@ class _Walk:
         self.key_required = False
         self.coordinate: str | None = None
         self.is_constant = True
+        self.root_fields = 0
         self.steps = 0
 
     def root_cost(self, root: GraphQLObjectType, selections: SelectionSetNode) -> int:
         cost = 0
-        for key, nodes in self._collect(root, [selections]).items():
+        fields = self._collect(root, [selections])
+        self.root_fields = len(fields)
+        for key, nodes in fields.items():
             action = self._catalogue.by_field_name(nodes[0].name.value)
             if action is not None:
                 self.calls[key] = len(self.actions)

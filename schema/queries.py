@@ -27,7 +27,7 @@ from schema.connections import (
     slice_of,
 )
 from schema.context import Context
-from schema.directives import Public, RequiresKey, Scope
+from schema.directives import Public, RateLimit, RequiresKey, Scope
 from schema.types import (
     Action,
     ApiKey,
@@ -79,7 +79,7 @@ class Queries:
         return RateLimitStatus.of(context.admission.windows, context.survey.cost, now)
 
     @strawberry.field(
-        directives=[RequiresKey(scopes=[Scope("READ_USAGE")])],
+        directives=[RequiresKey(scopes=[Scope("READ_USAGE")]), RateLimit(limit=60, window=60)],
         description="What the account used, for keys of the calling key's mode.",
     )
     async def usage(
@@ -150,7 +150,7 @@ class Queries:
     @strawberry.field(directives=[Public()], description="The plans on offer.")
     async def plans(self, info: Info) -> list[Plan]:
         """Return the plans on offer."""
-        return [Plan.of(plan) for plan in await info.context.engine.plans.list()]
+        return [Plan.of(plan) for plan in await info.context.plans.get()]
 
     @strawberry.field(
         directives=[RequiresKey(scopes=[])],

@@ -1,21 +1,19 @@
-"""Client's values to author's values: compiled once per action, run at each call.
+"""From clients' names to Python's: compiled once per action, run at each call.
 
-GraphQL has already coerced the leaves; what is left is to build the author's own collections and dataclasses.
+GraphQL has already coerced the leaves. What is left plain here, a dict for a dataclass and a list for a set,
+the engine makes into the author's own values, as it does for every face.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias, Union, get_args, get_origin
 
 from api_factory.actions import Parameter, fields_of
-from api_factory.errors import BadUserInput
-from schema.defaults import is_shown
 
 Reader: TypeAlias = Callable[[Any], Any]
-"""Turns a coerced GraphQL value into what the author's function expects; makes a new one every time."""
+"""Renames the fields in a coerced GraphQL value; makes a new value every time."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,7 +21,6 @@ class _Entry:
     key: str
     name: str
     read: Reader | None
-    is_null_omitted: bool
     is_absent_null: bool
 
 
@@ -38,17 +35,10 @@ def value_reader(annotation: Any) -> Reader | None:
     if origin is Union:
         return _optional_reader(value_reader(arguments[0]))
     if origin in (list, tuple, set, frozenset):
-        return _collection_reader(origin, value_reader(arguments[0]))
+        return _collection_reader(value_reader(arguments[0]))
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
-        return _dataclass_reader(annotation)
-    return _finite if annotation is float else None
-
-
-def _finite(value: float) -> float:
-    # GraphQL reads 1e999 as infinity, which no author expects and no JSON can hold.
-    if not math.isfinite(value):
-        raise BadUserInput("A number is too large for a float; send one below 1.8e308.")
-    return value
+        return _members_reader(fields_of(annotation, is_input=True))
+    return None
 
 
 def _optional_reader(read: Reader | None) -> Reader | None:
@@ -57,16 +47,8 @@ def _optional_reader(read: Reader | None) -> Reader | None:
     return lambda value: None if value is None else read(value)
 
 
-def _collection_reader(kind: Callable[[Iterable[Any]], Any], read: Reader | None) -> Reader:
-    # Copied even when nothing changes: GraphQL hands the same default to every call that omits it.
-    if read is None:
-        return kind
-    return lambda values: kind(map(read, values))
-
-
-def _dataclass_reader(cls: type) -> Reader:
-    read = _members_reader(fields_of(cls, is_input=True))
-    return lambda value: cls(**read(value))
+def _collection_reader(read: Reader | None) -> Reader:
+    return list if read is None else lambda values: [read(value) for value in values]
 
 
 def _members_reader(members: Iterable[Parameter]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
@@ -75,9 +57,9 @@ def _members_reader(members: Iterable[Parameter]) -> Callable[[Mapping[str, Any]
     def read(values: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for entry in entries:
-            value = values.get(entry.key)
-            if value is None and (entry.is_null_omitted or not (entry.is_absent_null or entry.key in values)):
+            if entry.key not in values and not entry.is_absent_null:
                 continue
+            value = values.get(entry.key)
             found[entry.name] = value if entry.read is None or value is None else entry.read(value)
         return found
 
@@ -89,6 +71,5 @@ def _entry(member: Parameter) -> _Entry:
         key=member.field_name,
         name=member.name,
         read=value_reader(member.annotation),
-        is_null_omitted=not member.is_required and not is_shown(member),
         is_absent_null=member.is_required,
     )

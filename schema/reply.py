@@ -11,7 +11,7 @@ import orjson
 from graphql import ExecutionResult, GraphQLError
 
 from api_factory.actions import SERVER_CODES, ActionError
-from api_factory.errors import ApiFactoryError, BadUserInput, InternalError
+from api_factory.errors import ApiFactoryError, BadUserInput, InternalError, Unavailable
 from schema.media import GRAPHQL
 from schema.refusals import DocumentRefused
 
@@ -93,6 +93,9 @@ def refuse_document(refused: DocumentRefused, media: str) -> Reply:
 
 def refuse(error: ApiFactoryError, media: str, request_id: str) -> Reply:
     """Tell why nothing was run, or why its result may not leave."""
+    if error is not (told := _told(error)) and not isinstance(error, InternalError):
+        LOGGER.error("a fault of the server", exc_info=error)
+    error = told
     is_lenient = error.code in DOCUMENT_CODES and media != GRAPHQL
     shown = {"message": error.message, "extensions": _facts(error, request_id)}
     headers = dict(error.headers)
@@ -111,7 +114,8 @@ def _standing(
     code = code if code in SERVER_CODES else "ACTION_ERROR"
     if result.data is not None:
         return 200, code
-    cause = next((each for each in map(_cause, errors) if isinstance(each, ApiFactoryError)), InternalError())
+    refusals = (each for each in map(_cause, errors) if isinstance(each, ApiFactoryError))
+    cause = next(refusals, BadUserInput() if code == BadUserInput.code else InternalError())
     if cause.status < 500:
         return (cause.status if media == GRAPHQL else 200), code
     return cause.status, code
@@ -144,16 +148,22 @@ def _shown(error: GraphQLError, request_id: str) -> dict[str, Any]:
     if isinstance(cause, ActionError):
         return {**located, "message": cause.message, "extensions": {**cause.extensions, "code": cause.code}}
     if isinstance(cause, ApiFactoryError):
-        return {**located, "message": cause.message, "extensions": _facts(cause, request_id)}
-    if isinstance(cause, GraphQLError):
-        if cause.nodes:
-            # What an argument turned out to hold once its variables were known.
-            return {**located, "extensions": {"code": BadUserInput.code}}
-        LOGGER.error("the result at %s does not fit its type: %s", error.path, error.message)
-        return {**located, "extensions": _facts(InternalError(), request_id)}
+        told = _told(cause)
+        # One that was made of another error was logged where it was made.
+        if told is not cause and cause.__cause__ is None:
+            LOGGER.error("a fault of the server at %s", error.path, exc_info=cause)
+        return {**located, "message": told.message, "extensions": _facts(told, request_id)}
+    if isinstance(cause, GraphQLError) and cause.nodes:
+        # What an argument turned out to hold once its variables were known.
+        return {**located, "extensions": {"code": BadUserInput.code}}
     LOGGER.error("unexpected error at %s", error.path, exc_info=cause)
     unexpected = InternalError()
     return {**located, "message": unexpected.message, "extensions": _facts(unexpected, request_id)}
+
+
+def _told(error: ApiFactoryError) -> ApiFactoryError:
+    """Return a refusal as clients may read it: a fault of the server says nothing but that it is one."""
+    return error if error.status < 500 or isinstance(error, Unavailable) else InternalError()
 
 
 def _cause(error: GraphQLError) -> Exception:

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from typing import Final
 
 import orjson
-from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 import api_factory
-from api.bodies import read_object
+from api.bodies import read_object, read_query
 from api.forms import Form
 from api.openapi import ACTIONS_PATH, ECHO_PATH, OPENAPI_PATH, PING_PATH, document
 from api.problems import ProblemResponse
+from api_factory import log
 from api_factory.actions import Action, ActionError, readable
 from api_factory.credentials import from_headers
 from api_factory.errors import ApiFactoryError, BadUserInput, InternalError, NotFound, Unavailable
@@ -44,8 +44,8 @@ class ActionRoutes:
     def routes(self) -> list[Route]:
         """Return the routes, each with the methods it takes."""
         return [
-            Route(PING_PATH, self.ping, methods=["GET"]),
-            Route(ECHO_PATH, self.echo, methods=["GET", "POST"]),
+            _without_head(Route(PING_PATH, self.ping, methods=["GET"])),
+            _without_head(Route(ECHO_PATH, self.echo, methods=["GET", "POST"])),
             Route(ACTIONS_PATH, self.actions, methods=["GET", "POST"]),
             Route(ACTIONS_PATH + "/{name}", self.named, methods=["POST"]),
             Route(OPENAPI_PATH, self.openapi, methods=["GET"]),
@@ -53,11 +53,11 @@ class ActionRoutes:
 
     async def ping(self, request: Request) -> Response:
         """Call `ping`, which needs no key."""
-        return await self._call(request, "ping", _query(request))
+        return await self._call(request, "ping", read_query(request))
 
     async def echo(self, request: Request) -> Response:
         """Call `echo` with `text` from the query or, by POST, from the body."""
-        arguments = await read_object(request) if request.method == "POST" else _query(request)
+        arguments = await read_object(request) if request.method == "POST" else read_query(request)
         return await self._call(request, "echo", arguments)
 
     async def actions(self, request: Request) -> Response:
@@ -83,13 +83,17 @@ class ActionRoutes:
         state = request.scope["state"]
         credentials = from_headers(request.scope["headers"], state["address"])
         admission = await self._guard.admit(credentials, self._asks[name], state["request_id"])
+        if admission.caller.key_id:
+            log.bind(account_id=admission.caller.account_id, key_id=admission.caller.key_id)
         try:
             outcome = await self._run(admission, form, keywords)
-        except BaseException:
+            # A failure is settled too: it is recorded and costs nothing.
+            await self._guard.settle(admission)
+        except BaseException as error:
             await self._guard.abandon(admission)
+            if isinstance(error, ApiFactoryError):
+                admission.show_limits(error)
             raise
-        # A failure is settled too: it is recorded and costs nothing.
-        await self._guard.settle(admission)
         if isinstance(outcome, Exception):
             return ProblemResponse(outcome, request.scope, admission.headers())
         return _answer(outcome, admission)
@@ -104,7 +108,8 @@ class ActionRoutes:
         except TimeoutError:
             seconds = f"{self._timeout_seconds:g}"
             return Unavailable(f"The action did not end within {seconds} s; nothing was charged.")
-        except ValidationError:
+        except ValueError:
+            # Checked before, so the author's object is not the same when it is read again.
             admission.fail(0)
             LOGGER.exception("action %s returned what it does not promise", form.action.name)
             return InternalError()
@@ -117,13 +122,11 @@ def _ask(action: Action) -> Ask:
     return Ask(calls=(action,), scopes=scopes, key_required=not action.public)
 
 
-def _query(request: Request) -> dict[str, object]:
-    arguments: dict[str, object] = {}
-    for name, value in request.query_params.multi_items():
-        if name in arguments:
-            raise BadUserInput("The query gives an argument twice; give each once.")
-        arguments[name] = value
-    return arguments
+def _without_head(route: Route) -> Route:
+    # Starlette answers HEAD by running the GET, and what runs here costs units.
+    if route.methods is not None:
+        route.methods.discard("HEAD")
+    return route
 
 
 def _envelope(body: Mapping[str, object]) -> tuple[str, Mapping[str, object]]:

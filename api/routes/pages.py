@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 import api_factory
-from api.problems import ACTION_FAILED_STATUS, ERRORS_PATH
+from api.problems import ACTION_FAILED_CODE, ACTION_FAILED_STATUS, ERRORS_PATH
 from api_factory.errors import ApiFactoryError, ConfigurationError
 from api_factory.settings import Settings
 
@@ -93,7 +93,7 @@ def _places(settings: Settings) -> list[dict[str, str]]:
 def _refusals() -> Iterator[tuple[str, int, str]]:
     """Yield code, status and sentence of everything a client can be refused with."""
     sentence = "The action refused; its message says why, and it may have a code of its own."
-    yield "ACTION_FAILED", ACTION_FAILED_STATUS, sentence
+    yield ACTION_FAILED_CODE, ACTION_FAILED_STATUS, sentence
     remaining: list[type[ApiFactoryError]] = ApiFactoryError.__subclasses__()
     while remaining:
         kind = remaining.pop()

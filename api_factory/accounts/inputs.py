@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api_factory.errors import BadUserInput
+from api_factory.printable import STEERING
 
 LARGEST_UNITS = 2**63 - 1
 
@@ -19,12 +20,19 @@ def is_storable(text: str) -> bool:
 
 
 def checked_text(label: str, text: str, *, longest: int, required: bool = False) -> str:
-    """Return the text without surrounding space. Raises `BadUserInput` when it cannot be stored."""
+    """Return the text without surrounding space.
+
+    Raises `BadUserInput` when it cannot be stored, or would steer the terminal or page that shows it.
+    """
     stripped = text.strip()
     if len(stripped) > longest:
         raise BadUserInput(f"The {label} is longer than {longest} characters; shorten it.")
     if not is_storable(stripped):
         raise BadUserInput(f"The {label} holds a character that cannot be stored; remove it.")
+    if STEERING.search(stripped):
+        raise BadUserInput(
+            f"The {label} holds a control character or one that turns the direction of text; remove it."
+        )
     if required and not stripped:
         raise BadUserInput(f"The {label} is empty; give one.")
     return stripped

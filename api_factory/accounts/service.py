@@ -40,6 +40,9 @@ class Plans:
         processes may apply at once.
         """
         async with self._db.transaction():
+            # First of all locks: a ledger batch holds it while it waits for an account, and an account's
+            # change waits for plan rows.
+            await changes.lock_plans(self._db)
             await store.lock_plan_table(self._db)
             standing = {plan.slug: plan for plan in await store.lock_plans(self._db)}
             found = _difference(standing, plans)

@@ -3,7 +3,7 @@
 `resolve` returns what a face needs and nothing else: `Annotated` and type aliases are taken off, and what is
 left is one of: int, float, str, bool, ID, UUID, date, datetime, time, Decimal; `list[X]`, `tuple[X, ...]`,
 `set[X]`, `frozenset[X]`; `Optional[X]`; an Enum; a dataclass; `dict`, `dict[str, X]` or `Any` for free JSON.
-GraphQL's Int has 32 bits: an int outside is for the face to refuse, as only it knows who asks.
+An int has 32 bits on every face, as GraphQL's Int has; inside free JSON it has 64.
 """
 
 from __future__ import annotations
@@ -81,11 +81,12 @@ def description_in(annotation: Hint) -> str | None:
 def parameter(hint: Hint, draft: Parameter, place: Place) -> Parameter:
     """Complete a parameter with its resolved type; refuse a default that is not of that type."""
     annotation = resolve(hint, place)
-    if draft.default is not dataclasses.MISSING and not conforms(draft.default, annotation):
-        name = readable(annotation)
-        fix = f"annotate it as {name} | None" if draft.default is None else f"give one that is: {name}"
-        raise place.refuse(f"the default {draft.default!r} is not of type {name}", fix)
+    if draft.default is not dataclasses.MISSING:
+        _check_default(draft.default, annotation, place)
+    elif draft.default_factory is not None and place.is_input:
+        _check_default(_made(draft.default_factory, place), annotation, place)
     description = description_in(hint) or draft.description
+    place.check_text(description, "its description")
     return dataclasses.replace(draft, annotation=annotation, description=description)
 
 
@@ -117,6 +118,31 @@ def readable(annotation: Hint) -> str:
     name = getattr(annotation, "__name__", str(annotation))
     inner = ", ".join("..." if argument is ... else readable(argument) for argument in arguments)
     return f"{name}[{inner}]" if inner else name
+
+
+def _made(factory: Callable[[], object], place: Place) -> object:
+    try:
+        return factory()
+    except Exception as error:
+        problem = f"its default_factory fails ({type(error).__name__}: {error})"
+        raise place.refuse(problem, "correct it; it takes nothing and returns the default") from error
+
+
+def _check_default(default: object, annotation: Hint, place: Place) -> None:
+    if conforms(default, annotation, _members):
+        return
+    name = readable(annotation)
+    if isinstance(default, str):
+        place.check_text(default, f"the default {default!r}")
+    if conforms(default, annotation):
+        fix = f"give every field of {name} a value of its type"
+        raise place.refuse(f"the default {default!r} has fields of another type", fix)
+    fix = f"annotate it as {name} | None" if default is None else f"give one that is: {name}"
+    raise place.refuse(f"the default {default!r} is not of type {name}", fix)
+
+
+def _members(cls: type) -> Iterator[tuple[str, Hint]]:
+    return ((each.name, each.annotation) for each in fields_of(cls, is_input=True))
 
 
 def _bare(annotation: Hint, place: Place) -> Hint:
@@ -195,6 +221,7 @@ def _class(cls: type, place: Place) -> type:
     if cls is Caller:
         fix = "annotate one parameter of the function itself with Caller"
         raise place.refuse("Caller is given by the server and can be no part of a value", fix)
+    place.check_text(cls.__doc__, f"the docstring of {cls.__name__}")
     if issubclass(cls, Enum):
         _check_enum(cls, place)
     elif dataclasses.is_dataclass(cls):

@@ -172,6 +172,7 @@ def _import(module_name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         fix = f"check the name, install it, or start in the folder that holds it (looked in {os.getcwd()})"
         raise Place(f"The module {module_name}").refuse(f"cannot be imported ({error})", fix) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        # sys.exit at import would end the start without a word.
         problem = f"cannot be imported ({type(error).__name__}: {error})"
         raise Place(f"The module {module_name}").refuse(problem, "correct what it does at import") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType
@@ -114,6 +115,7 @@ def _declare(function: Callable[..., Any], options: _Options) -> Declaration:
     place = _place_of(function)
     if MARK in vars(function):
         raise place.refuse("it is marked twice", "keep one @action")
+    _check_standing(function, place)
     _check_words(options, place)
     charge: Charge = options.charge or ("reserve" if options.kind == "mutation" else "on_success")
     if options.public and charge != "free":
@@ -137,6 +139,27 @@ def _place_of(function: object) -> Place:
     return Place(f"{function.__module__}.{function.__qualname__}")
 
 
+def _check_standing(function: Callable[..., Any], place: Place) -> None:
+    outer, _, name = function.__qualname__.rpartition(".")
+    if outer and not outer.endswith("<locals>"):
+        fix = "write the action as a function of its own, outside of any class"
+        raise place.refuse(f"it is a method of {outer}", fix)
+    # The module would keep the last one only. A module that is read again meets its own functions.
+    before = None if outer else inspect.unwrap(function).__globals__.get(name)
+    if (
+        isinstance(before, FunctionType)
+        and MARK in vars(before)
+        and before.__module__ == function.__module__ != "__main__"
+        and _line_of(before) != _line_of(function)
+    ):
+        raise place.refuse("its module has an action of that name already", "rename one of the two")
+
+
+def _line_of(function: Callable[..., Any]) -> tuple[str, int]:
+    code = inspect.unwrap(function).__code__
+    return code.co_filename, code.co_firstlineno
+
+
 def _check_words(options: _Options, place: Place) -> None:
     for option, value, choices in (("kind", options.kind, Kind), ("charge", options.charge, Charge)):
         if value not in (*get_args(choices), *((None,) if option == "charge" else ())):
@@ -144,6 +167,7 @@ def _check_words(options: _Options, place: Place) -> None:
             raise place.refuse(f"{option}={value!r} is unknown", f"choose one of {words}")
     if options.deprecated is not None and not options.deprecated.strip():
         raise place.refuse("deprecated is empty", "say what to use instead")
+    place.check_text(options.deprecated, "deprecated")
 
 
 def _name(function: Callable[..., Any], options: _Options, place: Place) -> str:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass
-from functools import partial
+from dataclasses import MISSING, dataclass, field
 from typing import Any, get_type_hints
 
-import anyio.to_thread
-
 from api_factory.actions.annotations import Parameter, parameter, readable, resolve
+from api_factory.actions.arguments import Path, arguments_reader
 from api_factory.actions.calls import Caller
 from api_factory.actions.declaration import MARK, Charge, Declaration, Kind
 from api_factory.actions.docstrings import Docstring, parse_docstring
 from api_factory.actions.hints import Hint
 from api_factory.actions.names import camel_case, first_collision, is_member_name
 from api_factory.actions.refusals import Place
+from api_factory.actions.results import check_of
+from api_factory.actions.threads import run_in_thread
 from api_factory.rates import Rate
 
 _UNNAMED = (
@@ -46,6 +46,13 @@ class Action:
     caller_parameter: str | None
     is_async: bool
     deprecation_reason: str | None
+    _read: Callable[[Mapping[str, object], Path], dict[str, Any]] = field(
+        init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        """Compile the reading of the arguments, once for all calls."""
+        object.__setattr__(self, "_read", arguments_reader(self.parameters))
 
     @property
     def signature(self) -> str:
@@ -56,16 +63,28 @@ class Action:
     async def invoke(self, arguments: Mapping[str, object], caller: Caller) -> object:
         """Run the function with arguments by their Python names; what it raises comes out unchanged.
 
-        A sync function runs in a worker thread and keeps its context variables; a cancelled call waits for
-        the thread, so that nothing goes on unseen after its charge was settled.
+        The arguments are as a face has read them: a dict where a dataclass is made, a list where a set is.
+        A sync function runs in a thread, where it keeps its context variables. No thread can be stopped:
+        when the call is cancelled its function goes on unseen, and keeps its place among the
+        `threads.THREADS_MAX` until it has ended.
+
+        Raises:
+            BadUserInput: The author's class refused its fields with a `ValueError`.
+            WrongResult: The function returned what it does not promise, so no face could write it.
         """
-        keywords = dict(arguments)
+        if self.is_async:
+            result = await self.function(**self._keywords(arguments, caller))
+        else:
+            result = await run_in_thread(lambda: self.function(**self._keywords(arguments, caller)))
+            result = await result if inspect.isawaitable(result) else result
+        check_of(self.returns)(result)
+        return result
+
+    def _keywords(self, arguments: Mapping[str, object], caller: Caller) -> dict[str, Any]:
+        keywords = self._read(arguments, ())
         if self.caller_parameter is not None:
             keywords[self.caller_parameter] = caller
-        if self.is_async:
-            return await self.function(**keywords)
-        result = await anyio.to_thread.run_sync(partial(self.function, **keywords))
-        return await result if inspect.isawaitable(result) else result
+        return keywords
 
 
 def define(function: Callable[..., Any]) -> Action:
@@ -75,6 +94,7 @@ def define(function: Callable[..., Any]) -> Action:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise place.refuse("it yields", "return a list")
     hints = _hints_of(function, place)
+    place.check_text(function.__doc__, "its docstring")
     said = parse_docstring(function.__doc__)
     parameters, caller_parameter = _parameters(function, hints, said, place)
     return Action(

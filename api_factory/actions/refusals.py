@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from api_factory.actions.wire import is_text
 from api_factory.errors import ConfigurationError
 
 
@@ -28,6 +29,11 @@ class Place:
         """Point at a field of a class met on the way."""
         prefix = self.part.partition(" (field ")[0]
         return replace(self, part=f"{prefix} (field {owner.__name__}.{field})", within=(*self.within, owner))
+
+    def check_text(self, text: str | None, what: str) -> None:
+        """Refuse a text that cannot be written in UTF-8, as it could not be shown to anybody."""
+        if not is_text(text or ""):
+            raise self.refuse(f"{what} is not valid Unicode", "take the lone surrogate out of it")
 
     def refuse(self, problem: str, fix: str) -> ActionDefinitionError:
         """Make the sentence: function, part, what is wrong; what to write instead."""

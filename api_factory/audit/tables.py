@@ -13,7 +13,7 @@ class AuditEntry(Table, tablename="audit_entry"):
     at = Timestamptz()
     actor_kind = Varchar(length=20)
     actor_id = Varchar(length=200)
-    verb = Varchar(length=100, help_text="source:subject:action, such as `graphql:key:revoked`.")
+    verb = Varchar(length=100, help_text="actor:subject:action, such as `key:key:revoked`.")
     target_kind = Varchar(length=20)
     target_id = Varchar(length=200, index=True)
     before = JSONB(null=True, default=None)

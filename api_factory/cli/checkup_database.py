@@ -82,13 +82,26 @@ async def _migrations(database: Database, settings: Settings) -> Finding:
 
 
 async def _pepper(database: Database, settings: Settings) -> Finding:
+    used = await store.pepper_versions(database)
+    if not used:
+        return ok("issued keys", "there are none that work")
+    # Asking for the peppers would make the file that is missing.
     is_missing = settings.key_pepper is None and not pepper_path(settings).exists()
-    if is_missing and await store.has_secrets(database):
+    if is_missing:
         detail = f"{pepper_path(settings)} is gone, and the keys issued under it no longer work"
         return fail(
             "issued keys", detail, "restore the file, or rotate every key with `api-factory key rotate`"
         )
-    return ok("issued keys", "the pepper they were hashed under is in its place")
+    if lost := [version for version in used if version not in settings.peppers]:
+        detail = f"some were hashed under pepper version {_listed(lost)}, which is not configured"
+        fix = "add it to API_FACTORY_KEY_PEPPER again, or rotate those keys with `api-factory key rotate`"
+        return fail("issued keys", detail, fix)
+    detail = f"hashed under pepper version {_listed(used)}, configured; whether the secret is the same is not"
+    return ok("issued keys", f"{detail} checked")
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 async def _partitions(database: Database, settings: Settings) -> Finding:

@@ -21,19 +21,15 @@ _BUILT_IN_MODULE = "api_factory.hello"
 _SAMPLE = "Measure what you charge for, and charge for what you measure."
 
 
-def curl_line(url: str, secret: str, actions: Iterable[Action]) -> str:
-    """Return a command line that calls one of the actions at the server behind the url."""
+def curl_line(url: str, secret: str | None, actions: Iterable[Action]) -> str:
+    """Return a command line that calls one of the actions at the server behind the url.
+
+    Without a secret it takes the key from the shell's variable KEY.
+    """
     body = json.dumps({"query": example_query(actions)})
-    headers = [f"Authorization: Bearer {secret}", "Content-Type: application/json"]
-    words = [
-        "curl",
-        "-sS",
-        f"{url}/graphql",
-        *(word for header in headers for word in ("-H", header)),
-        "-d",
-        body,
-    ]
-    return shlex.join(words)
+    bearer = '"Authorization: Bearer $KEY"' if secret is None else f"'Authorization: Bearer {secret}'"
+    address = shlex.quote(f"{url}/graphql")
+    return f"curl -sS {address} -H {bearer} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
 
 
 def callable_with(key: Key, actions: Iterable[Action]) -> list[Action]:

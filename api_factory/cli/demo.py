@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from api_factory.cli import output
 from api_factory.cli.serving import Options, run, serve_options
 from api_factory.cli.session import actor
 from api_factory.errors import ConfigurationError, NotFound
@@ -50,13 +51,20 @@ async def _prepare(engine: Engine, url: str) -> Opening:
 
     account = await _demo_account(engine)
     await _revoke_earlier_keys(engine, account.id)
-    issued = await engine.keys.create(account.id, NewKey(name=KEY_NAME), by=actor())
+    scopes = tuple(sorted(engine.catalogue.scopes))  # so that every action can be tried
+    issued = await engine.keys.create(account.id, NewKey(name=KEY_NAME, scopes=scopes), by=actor())
     line = curl_line(url, issued.secret, callable_with(issued.key, engine.catalogue))
     return Opening(
         {"key": issued.secret, "account": account.public_id},
         answer=line,
-        next_step="copy the line above into another terminal; Ctrl-C here ends the server",
+        next_step=f"{_how_to_try()}; Ctrl-C here ends the server",
     )
+
+
+def _how_to_try() -> str:
+    if output.is_json():
+        return "call the address `graphql` with the `key` as Bearer token"
+    return "copy the line above into another terminal"
 
 
 async def _demo_account(engine: Engine) -> Account:

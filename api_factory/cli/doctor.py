@@ -10,6 +10,7 @@ import click
 
 from api_factory.cli import output
 from api_factory.cli.session import actions_option, database_turn, prepared_settings
+from api_factory.printable import escaped
 
 if TYPE_CHECKING:
     from api_factory.cli.findings import Finding
@@ -84,6 +85,6 @@ def _print(findings: list[Finding]) -> None:
     width = max(len(finding.check) for finding in findings)
     for finding in findings:
         status = click.style(f"{finding.status:<4}", fg=_COLOURS[finding.status])
-        output.line(f"{status}  {finding.check:<{width}}  {finding.detail}")
+        output.line(f"{status}  {finding.check:<{width}}  {escaped(finding.detail)}")
         if finding.fix:
-            output.line(f"{'':<{width + 6}}  {click.style('mend:', bold=True)} {finding.fix}")
+            output.line(f"{'':<{width + 6}}  {click.style('mend:', bold=True)} {escaped(finding.fix)}")

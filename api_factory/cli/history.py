@@ -11,7 +11,7 @@ from piccolo.apps.migrations.commands.backwards import run_backwards
 from piccolo.apps.migrations.commands.new import AutoMigrationManager
 from piccolo.conf.apps import Finder
 
-from api_factory.db import MIGRATION_LOCK, Database, applied_migrations
+from api_factory.db import Database, applied_migrations
 from api_factory.errors import ApiFactoryError
 
 APP_NAME = "api_factory"
@@ -33,8 +33,7 @@ async def go_back(database: Database, first: str) -> list[str]:
 
     Raises `ApiFactoryError` when a migration cannot be undone; then none is.
     """
-    async with database.transaction():
-        await database.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
+    async with database.migrating():
         before = await applied_migrations(database)
         with contextlib.redirect_stdout(io.StringIO()), _import_path_kept():
             result = await run_backwards(APP_NAME, migration_id=first, auto_agree=True)

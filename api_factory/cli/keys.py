@@ -196,10 +196,10 @@ def _hand_over(issued: IssuedKey, catalogue: Catalogue) -> None:
     output.show({**_record(issued.key), "secret": issued.secret}, essence=issued.secret)
     output.talk(f"{issued.key.public_id}: keep the secret now, it is not shown again.")
     if output.is_json():  # a program reads it, and what goes to stderr may end in a log
-        output.next_step("api-factory serve")
+        output.next_step(f"call {DEFAULT_URL}/graphql with it, once `api-factory serve` runs")
         return
-    line = curl_line(DEFAULT_URL, issued.secret, callable_with(issued.key, catalogue))
-    output.next_step(f"api-factory serve, and in another terminal\n  {line}")
+    line = curl_line(DEFAULT_URL, None, callable_with(issued.key, catalogue))
+    output.next_step(f"with the secret in KEY, and `api-factory serve` running:\n  {line}")
 
 
 def _change(reference: str, verb: Callable[[Engine, UUID], Awaitable[Key]], then: str) -> None:

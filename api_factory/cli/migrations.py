@@ -18,9 +18,12 @@ Result = TypeVar("Result")
 
 @click.command("migrate")
 @click.option("--check", is_flag=True, help="Change nothing; exit with 1 when something is to do.")
-@click.option("--down", metavar="ID", help="Undo this migration and those after it.")
+@click.option(
+    "--down", metavar="ID", help="Undo this migration and those after it, with all that their tables hold."
+)
+@click.option("--yes", is_flag=True, help="Agree to the loss that --down means.")
 @output.json_option
-def migrate_command(check: bool, down: str | None) -> None:
+def migrate_command(check: bool, down: str | None, yes: bool) -> None:
     """Bring the tables of the database up to date. Servers do it themselves when they start.
 
     --check finds tables that no migration makes, without a database; where one can be reached it also
@@ -32,7 +35,7 @@ def migrate_command(check: bool, down: str | None) -> None:
     if check:
         _check(settings)
     elif down is not None:
-        _down(settings, down)
+        _down(settings, down, is_agreed=yes)
     else:
         _up(settings)
 
@@ -72,7 +75,7 @@ def _up(settings: Settings) -> None:
     output.next_step("api-factory serve")
 
 
-def _down(settings: Settings, first: str) -> None:
+def _down(settings: Settings, first: str, *, is_agreed: bool) -> None:
     from api_factory import db, wiring
     from api_factory.cli import history
 
@@ -84,6 +87,12 @@ def _down(settings: Settings, first: str) -> None:
             names = ", ".join(sorted(unknown))
             raise BadUserInput(
                 f"This version does not know the migration {names}; undo it with the newer one."
+            )
+        if not is_agreed:
+            undone = ", ".join(applied[applied.index(first) :])
+            raise BadUserInput(
+                f"Undoing {undone} drops what was made with it, and with the tables every account, key and "
+                "usage record in them; back up, then add --yes."
             )
         return await history.go_back(database, first)
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from api_factory.errors import ApiFactoryError
+from api_factory.printable import escaped
 
 _JSON = "api_factory.json"
 _UNEXPECTED = (
@@ -42,11 +43,11 @@ def show(record: Mapping[str, object], *, essence: str | None = None) -> None:
     if is_json():
         show_json(record)
     elif essence is not None:
-        click.echo(essence)
+        click.echo(safe(essence))
     else:
         width = max(map(len, record))
         for name, value in record.items():
-            click.echo(f"{name.replace('_', ' '):<{width}}  {_readable(value)}")
+            click.echo(f"{name.replace('_', ' '):<{width}}  {escaped(_readable(value))}")
 
 
 def show_rows(records: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
@@ -54,7 +55,7 @@ def show_rows(records: Sequence[Mapping[str, object]], columns: Sequence[str]) -
     if is_json():
         show_json(list(records))
         return
-    cells = [[_readable(record[column]) for column in columns] for record in records]
+    cells = [[escaped(_readable(record[column])) for column in columns] for record in records]
     heading = [column.replace("_", " ").upper() for column in columns]
     widths = [max(map(len, column)) for column in zip(heading, *cells, strict=True)]
     for row in (heading, *cells) if cells else ():
@@ -63,18 +64,23 @@ def show_rows(records: Sequence[Mapping[str, object]], columns: Sequence[str]) -
 
 def show_json(value: object) -> None:
     """Print a value as one line of JSON, at once."""
-    click.echo(json.dumps(value, default=_jsonable, ensure_ascii=False))
+    click.echo(escaped(json.dumps(value, default=_jsonable, ensure_ascii=False)))
 
 
 def line(text: str) -> None:
-    """Print one line of data, at once."""
+    """Print one line of data as it is, at once; what others wrote has to be `safe` in it."""
     click.echo(text)
 
 
 def talk(*lines: str) -> None:
     """Say something to the person at the terminal; it is no data."""
     for line in lines:
-        click.echo(line, err=True)
+        click.echo(safe(line), err=True)
+
+
+def safe(text: str) -> str:
+    """Return text of several lines with nothing in it that steers a terminal."""
+    return "\n".join(map(escaped, text.split("\n")))
 
 
 def next_step(sentence: str) -> None:
@@ -86,9 +92,10 @@ def refuse(error: Exception) -> None:
     """Say why a command failed: the sentence of a refusal, a log entry for what nobody expected."""
     code, sentence = explain(error)
     if is_json():
-        click.echo(json.dumps({"error": {"code": code, "message": sentence}}, ensure_ascii=False), err=True)
+        refusal = json.dumps({"error": {"code": code, "message": sentence}}, ensure_ascii=False)
+        click.echo(escaped(refusal), err=True)
     else:
-        click.secho(f"Error: {sentence}", fg="red", err=True)
+        click.secho(f"Error: {safe(sentence)}", fg="red", err=True)
 
 
 def explain(error: Exception) -> tuple[str, str]:

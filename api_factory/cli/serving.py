@@ -22,6 +22,7 @@ from api_factory.cli.stopping import Stop
 from api_factory.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from api_factory.actions import Catalogue
     from api_factory.cli.greeting import Opening
     from api_factory.settings import Settings
     from api_factory.wiring import Engine
@@ -44,6 +45,17 @@ class Options:
     port: int
     workers: int
     modules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What a start has at hand: the socket, the options, what they come to, and the care for the database."""
+
+    listener: socket.socket
+    options: Options
+    settings: Settings
+    catalogue: Catalogue
+    tend: Callable[[], None]
 
 
 def serve_options(function: Decorated) -> Decorated:
@@ -83,14 +95,20 @@ def run(options: Options, prepare: Prepare, *, check: Callable[[Settings], None]
 
     `prepare` runs on an open engine before the first request; `check` may refuse the settings.
     """
+    from api_factory.actions import Catalogue
+    from api_factory.cli.shadows import refuse_shadows
+
     stop = Stop()
     try:
         settings = prepared_settings(options.modules)
-        _refuse_shadows()
+        refuse_shadows()
         if check is not None:
             check(settings)
-        with _listener(options.host, options.port) as listener, _database(settings):
-            return _serve(listener, options, settings, prepare, stop)
+        _warn_of_unused(settings)
+        with _listener(options.host, options.port) as listener:
+            catalogue = Catalogue.load(settings.actions)
+            with _database(settings) as tend:
+                return _serve(_Start(listener, options, settings, catalogue, tend), prepare, stop)
     except KeyboardInterrupt:  # stopped while it started
         return 0
 
@@ -101,16 +119,14 @@ def url_of(host: str, port: int) -> str:
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
-def _serve(
-    listener: socket.socket, options: Options, settings: Settings, prepare: Prepare, stop: Stop
-) -> int:
+def _serve(start: _Start, prepare: Prepare, stop: Stop) -> int:
     from api_factory.cli.greeting import compose
     from api_factory.cli.readiness import ReadinessWatch
 
-    os.environ[WORKERS_VARIABLE] = str(options.workers)
-    url = url_of(options.host, listener.getsockname()[1])
-    opening, action_count = asyncio.run(_prepare(settings, prepare, url))
-    greeting = compose(url, opening, _headline(settings, options.workers, action_count), settings)
+    os.environ[WORKERS_VARIABLE] = str(start.options.workers)
+    url = url_of(start.options.host, start.listener.getsockname()[1])
+    opening = asyncio.run(_prepare(start, prepare, url))
+    greeting = compose(url, opening, _headline(start), start.settings)
     is_ready = threading.Event()
 
     def announce() -> None:
@@ -118,10 +134,10 @@ def _serve(
         greeting.say()
 
     with ReadinessWatch(url, announce):
-        if options.workers == 1:
-            code = _serve_here(listener, settings, stop)
+        if start.options.workers == 1:
+            code = _serve_here(start, stop)
         else:
-            code = _serve_by_workers(listener, options.workers, settings, stop, is_ready)
+            code = _serve_by_workers(start, stop, is_ready)
     if code:
         output.talk(
             "Error: the server could not start; the lines above say why, and so may `api-factory doctor`."
@@ -129,52 +145,56 @@ def _serve(
     return 1 if code else 0
 
 
-def _serve_here(listener: socket.socket, settings: Settings, stop: Stop) -> int:
+def _serve_here(start: _Start, stop: Stop) -> int:
     from api_factory.cli import worker
 
-    return worker.serve(listener, settings, stop)
+    return worker.serve(start.listener, start.settings, stop, start.tend)
 
 
-def _serve_by_workers(
-    listener: socket.socket, count: int, settings: Settings, stop: Stop, is_ready: threading.Event
-) -> int:
+def _serve_by_workers(start: _Start, stop: Stop, is_ready: threading.Event) -> int:
     from api_factory.cli.supervisor import Supervisor
     from api_factory.metrics import prepare_multiprocess
 
-    supervisor = Supervisor(listener, count, settings.shutdown_grace_seconds, is_ready)
+    grace_seconds = start.settings.shutdown_grace_seconds
+    supervisor = Supervisor(start.listener, start.options.workers, grace_seconds, is_ready, start.tend)
     stop.on_ask(supervisor.ask_to_exit)
     with tempfile.TemporaryDirectory(prefix="api-factory-metrics-") as directory:
         prepare_multiprocess(Path(directory))
         return supervisor.run()
 
 
-async def _prepare(settings: Settings, prepare: Prepare, url: str) -> tuple[Opening, int]:
+async def _prepare(start: _Start, prepare: Prepare, url: str) -> Opening:
     from api_factory.wiring import build_engine
 
-    engine = build_engine(settings)
+    engine = build_engine(start.settings, catalogue=start.catalogue)
     try:
         await engine.open(background=False)
-        return await prepare(engine, url), len(engine.catalogue)
+        return await prepare(engine, url)
     finally:
         await engine.close()
 
 
-def _headline(settings: Settings, workers: int, actions: int) -> str:
+def _headline(start: _Start) -> str:
+    workers, actions = start.options.workers, len(start.catalogue)
     processes = "1 worker" if workers == 1 else f"{workers} workers"
     offered = "1 action" if actions == 1 else f"{actions} actions"
-    return f"{settings.env}, {processes}, {offered}"
+    return f"{start.settings.env}, {processes}, {offered}"
 
 
 @contextlib.contextmanager
-def _database(settings: Settings) -> Iterator[None]:
-    from api_factory.wiring import embedded_database
+def _database(settings: Settings) -> Iterator[Callable[[], None]]:
+    """Have the database of the settings, and yield what keeps an embedded one running."""
+    from api_factory.cli.keeping import Keeper
+    from api_factory.embedded import EmbeddedPostgres
 
+    if not settings.uses_embedded_database:
+        yield lambda: None
+        return
+    output.talk("Starting the embedded PostgreSQL …")
     with contextlib.ExitStack() as stack:
-        if settings.uses_embedded_database:
-            output.talk("Starting the embedded PostgreSQL …")
         with database_turn(settings):
-            stack.enter_context(embedded_database(settings))
-        yield
+            postgres = stack.enter_context(EmbeddedPostgres(settings.embedded_directory))
+        yield Keeper(postgres).tend
 
 
 @contextlib.contextmanager
@@ -202,10 +222,9 @@ def _why_not_taken(host: str, port: int, error: OSError) -> str:
     return f"--host {host} is no address of this machine ({error.strerror}); try 127.0.0.1 or 0.0.0.0."
 
 
-def _refuse_shadows() -> None:
-    from api_factory.cli.shadows import find_shadows
-
-    for shadow in find_shadows():
-        if shadow.place is not None:
-            raise ConfigurationError(shadow.sentence)
-        output.talk(f"Warning: {shadow.sentence}")
+def _warn_of_unused(settings: Settings) -> None:
+    if settings.redis_url is not None:
+        output.talk(
+            "Warning: REDIS_URL is set, but this version does not use it: limits are counted in the memory "
+            "of each worker."
+        )

@@ -54,7 +54,9 @@ def prepared_settings(modules: Sequence[str] = ()) -> Settings:
     The modules go into the environment, from where the processes started here read them.
     """
     from api_factory import log
+    from api_factory.home import settle_home
 
+    settle_home()
     settings = load_settings()
     if modules:
         os.environ[ACTIONS_VARIABLE] = ",".join(dict.fromkeys((*settings.actions, *modules)))
@@ -92,7 +94,7 @@ def actor() -> Actor:
 async def _with_open_engine(engine: Engine, work: Callable[[Engine], Awaitable[Result]]) -> Result:
     try:
         await engine.open(migrate=False, background=False)
-        if await _is_new(engine):
+        if await _is_unused(engine):
             await engine.db.close()
             await engine.open(background=False)
         return await work(engine)
@@ -100,14 +102,24 @@ async def _with_open_engine(engine: Engine, work: Callable[[Engine], Awaitable[R
         await engine.close()
 
 
-async def _is_new(engine: Engine) -> bool:
-    """Tell whether the database still lacks tables or plans.
+async def _is_unused(engine: Engine) -> bool:
+    """Tell whether the database never had tables, or has no plans yet.
 
     Plans are applied then and at the start of a server, not by every command: it would undo `plan apply`.
-    """
-    from api_factory.db import pending_migrations
+    Tables are made only then, for a migration that somebody undid must stay undone.
 
-    return bool(await pending_migrations(engine.db)) or not await engine.plans.list(include_archived=True)
+    Raises:
+        ConfigurationError: Migrations are missing from a database that has had some.
+    """
+    from api_factory.db import is_new, pending_migrations
+
+    if await is_new(engine.db):
+        return True
+    if pending := await pending_migrations(engine.db):
+        raise ConfigurationError(
+            f"The database lacks {len(pending)} migrations of this version; run `api-factory migrate`."
+        )
+    return not await engine.plans.list(include_archived=True)
 
 
 def _open_turn(settings: Settings) -> int:

@@ -8,6 +8,8 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import api_factory
+from api_factory.cli import output
+from api_factory.errors import ConfigurationError
 
 NAMES = ("api", "schema", "admin", "migrations", "piccolo_conf")
 
@@ -43,6 +45,14 @@ def find_shadows() -> list[Shadow]:
     claims = packages_distributions()
     found = [Shadow(name, _place(name), _others(claims.get(name, []))) for name in NAMES]
     return [shadow for shadow in found if shadow.place is not None or shadow.distributions]
+
+
+def refuse_shadows() -> None:
+    """Warn of packages that claim a name of ours. Raises `ConfigurationError` when one has taken it."""
+    for shadow in find_shadows():
+        if shadow.place is not None:
+            raise ConfigurationError(shadow.sentence)
+        output.talk(f"Warning: {shadow.sentence}")
 
 
 def _place(name: str) -> Path | None:

@@ -18,9 +18,17 @@ async def server_time(db: Database) -> datetime:
     return moment
 
 
-async def has_secrets(db: Database) -> bool:
-    """Tell whether keys have been issued."""
-    return bool(await db.fetchval("SELECT EXISTS (SELECT FROM api_key_secret)"))
+async def pepper_versions(db: Database) -> list[int]:
+    """Return the versions of the pepper that secrets which still work were hashed under, ascending."""
+    rows = await db.fetch(
+        """
+        SELECT DISTINCT secret.pepper_version AS version
+        FROM api_key_secret AS secret JOIN api_key ON api_key.id = secret.key
+        WHERE (secret.not_after IS NULL OR secret.not_after > af_now()) AND api_key.revoked_at IS NULL
+        ORDER BY version
+        """
+    )
+    return [row["version"] for row in rows]
 
 
 async def missing_partitions(db: Database) -> list[str]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import api_factory
@@ -27,9 +28,17 @@ class Supervisor:
     """Keeps `count` workers serving until it is asked to stop."""
 
     def __init__(
-        self, listener: socket.socket, count: int, grace_seconds: float, has_served: threading.Event
+        self,
+        listener: socket.socket,
+        count: int,
+        grace_seconds: float,
+        has_served: threading.Event,
+        tend: Callable[[], None],
     ) -> None:
-        """Share a socket; `grace_seconds` is how long a worker may take to end its requests."""
+        """Share a socket; `grace_seconds` is how long a worker may take to end its requests.
+
+        While it runs it calls `tend` ten times a second, in its thread.
+        """
         self._listener = listener
         self._count = count
         self._grace_seconds = grace_seconds
@@ -37,6 +46,7 @@ class Supervisor:
         self._workers: list[subprocess.Popen[bytes]] = []
         self._is_asked = False
         self._has_served = has_served
+        self._tend = tend
 
     def ask_to_exit(self) -> None:
         """Make `run` end its workers and return."""
@@ -53,6 +63,7 @@ class Supervisor:
             while not self._is_asked:
                 if self._has_dead() and not self._has_served.is_set():
                     return START_FAILED
+                self._tend()
                 self._replace_dead()
                 time.sleep(_POLL_SECONDS)
             return 0

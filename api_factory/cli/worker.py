@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 
@@ -27,16 +27,28 @@ START_FAILED = 3
 class _Server(uvicorn.Server):
     """Uvicorn's server with the signals left to us: its own raises them again when it has ended."""
 
+    def __init__(self, config: uvicorn.Config, tend: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._tend = tend
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def on_tick(self, counter: int) -> bool:
+        self._tend()
+        return await super().on_tick(counter)
 
     def ask_to_exit(self) -> None:
         self.should_exit = True
 
 
-def serve(listener: socket.socket, settings: Settings, stop: Stop) -> int:
+def serve(
+    listener: socket.socket, settings: Settings, stop: Stop, tend: Callable[[], None] = lambda: None
+) -> int:
     """Serve the application on a bound socket until asked to stop; return the exit code.
+
+    Meanwhile `tend` is called ten times a second, in this thread.
 
     Requests under way end first, within the grace of the settings; then the engine is closed.
 
@@ -57,7 +69,8 @@ def serve(listener: socket.socket, settings: Settings, stop: Stop) -> int:
             server_header=False,
             proxy_headers=False,  # the application believes only the proxies of its settings
             timeout_graceful_shutdown=settings.shutdown_grace_seconds,
-        )
+        ),
+        tend,
     )
     stop.on_ask(server.ask_to_exit)
     try:

@@ -25,6 +25,7 @@ _PORT = 5432  # only a part of the socket's name: nothing listens on TCP
 _SOCKET_PATH_BYTES = 103  # the shortest limit of the supported systems (macOS)
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
+_TEND_SECONDS = 5.0
 _LOG_BYTES_KEPT = 10_000_000
 _POLL_SECONDS = 0.02
 
@@ -95,6 +96,26 @@ class EmbeddedPostgres:
             raise
         return "started"
 
+    def tend(self) -> bool:
+        """Start the server again if it has died or its owner has ended; tell whether that was so.
+
+        It does not wait until the server answers. Call it again and again, from the main thread.
+
+        Raises:
+            EmbeddedPostgresFailed: the server cannot be started; the message says why and what to do.
+        """
+        _require_main_thread()
+        is_owner = self._owner_pid == os.getpid()
+        if is_owner and self._server is not None and self._server.poll() is None:
+            return False
+        if not self._take_lock():
+            return False
+        try:
+            self._spawn(self._prepare(time.monotonic() + _TEND_SECONDS))
+        except OSError as error:
+            raise unwritable(self._directory, error) from error
+        return True
+
     def stop(self) -> None:
         """Shut the server down cleanly if this object started it; otherwise and a second time do nothing."""
         if self._owner_pid != os.getpid():  # a forked copy is not the owner
@@ -140,17 +161,21 @@ class EmbeddedPostgres:
 
     def _launch(self, deadline: float) -> None:
         try:
-            programs = cluster.settle_programs(find_binaries(), self._directory, self._socket)
-            cluster.prepare(programs, self._directory)
-            cluster.end_predecessor(self._data, self._address, deadline)
-            self._shorten_log()
+            programs = self._prepare(deadline)
             while not self._serve(programs, deadline):
                 time.sleep(0.2)
         except OSError as error:
             raise unwritable(self._directory, error) from error
 
-    def _serve(self, programs: cluster.Programs, deadline: float) -> bool:
-        """Start the server once; False says that what a dead one left behind is still going away."""
+    def _prepare(self, deadline: float) -> cluster.Programs:
+        programs = cluster.settle_programs(find_binaries(), self._directory, self._socket)
+        cluster.prepare(programs, self._directory)
+        cluster.end_predecessor(self._data, self._address, deadline)
+        self._shorten_log()
+        return programs
+
+    def _spawn(self, programs: cluster.Programs) -> tuple[subprocess.Popen[bytes], int]:
+        """Start the server; return it and where in the log its words begin."""
         with self._log.open("ab") as log:
             log_start = log.tell()
             self._server = subprocess.Popen(  # noqa: S603
@@ -161,7 +186,12 @@ class EmbeddedPostgres:
                 stderr=log,
                 start_new_session=True,  # the terminal's Ctrl-C is for the owner, who stops it in order
             )
-        if self._becomes_ready(self._server, deadline):
+        return self._server, log_start
+
+    def _serve(self, programs: cluster.Programs, deadline: float) -> bool:
+        """Start the server once; False says that what a dead one left behind is still going away."""
+        server, log_start = self._spawn(programs)
+        if self._becomes_ready(server, deadline):
             return True
         said = self._log.read_bytes()[log_start:].decode(errors="replace")
         if "still in use" in said and time.monotonic() < deadline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api_factory.keys.cache import KeyCache
+from api_factory.keys.grantor import Grantor
 from api_factory.keys.lifecycle import ALLOWED, KeyStatus, KeyVerb
 from api_factory.keys.model import IssuedKey, Key, KeyPage, KeySnapshot, NewKey, SecretDigest
 from api_factory.keys.secret import KEY_PATTERN, Presented, parse
@@ -11,6 +12,7 @@ from api_factory.keys.service import Keys
 __all__ = [
     "ALLOWED",
     "KEY_PATTERN",
+    "Grantor",
     "IssuedKey",
     "Key",
     "KeyCache",

@@ -55,7 +55,9 @@ class KeyCache:
         self._monotonic = clock.monotonic
         self._poll_seconds = poll_seconds
         self._memory = _Memory(max_entries)
+        # Those that a caller may join, and all that are under way.
         self._fills: dict[UUID, asyncio.Task[KeySnapshot | None]] = {}
+        self._filling: set[asyncio.Task[KeySnapshot | None]] = set()
         self._seen_epoch = 0
         self._trusted_until = float("-inf")
         self._time: tuple[datetime, float] | None = None
@@ -88,7 +90,7 @@ class KeyCache:
 
     async def close(self) -> None:
         """Stop following; no task and no connection is left behind."""
-        tasks = [*self._fills.values(), *([self._follower] if self._follower else [])]
+        tasks = [*self._filling, *([self._follower] if self._follower else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -104,8 +106,10 @@ class KeyCache:
     async def get(self, key_id: UUID) -> KeySnapshot | None:
         """Return a key's snapshot, None when there is no such key.
 
-        What committed a second ago or earlier is in it, and all that committed before the call when the
-        cache does not hold the key. Raises `Unavailable` when it must be read and cannot be.
+        What committed a second before the call is in it, and all that committed before the latest
+        `invalidate` of the key. Callers at once share one reading, which may have begun before the later of
+        them came, but never before a change that this worker had heard of by then. Raises `Unavailable`
+        when it must be read and cannot be.
         """
         snapshot = self.hit(key_id)
         if snapshot is not None:
@@ -115,6 +119,7 @@ class KeyCache:
         fill = self._fills.get(key_id)
         if fill is None:
             fill = self._fills[key_id] = _detached(self._fill(key_id))
+            self._filling.add(fill)
             fill.add_done_callback(lambda task: self._landed(key_id, task))
         # A caller that goes away must not take the answer from those who wait for the same key.
         found = await asyncio.shield(fill)
@@ -166,6 +171,9 @@ class KeyCache:
                 self._memory.drop_owned(changed)
             else:
                 self._memory.clear()
+            if epoch != self._seen_epoch:
+                # Their reading may be older than the change: whoever comes now begins another.
+                self._fills.clear()
             self._seen_epoch = epoch
             self._time = (now, begun)
             self._trusted_until = begun + TRUST_SECONDS
@@ -232,6 +240,7 @@ class KeyCache:
     def _landed(self, key_id: UUID, fill: asyncio.Task[KeySnapshot | None]) -> None:
         if self._fills.get(key_id) is fill:
             del self._fills[key_id]
+        self._filling.discard(fill)
         if not fill.cancelled():
             # Whoever waits gets the exception; when all have gone, it is nobody's.
             fill.exception()

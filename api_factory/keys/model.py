@@ -17,7 +17,10 @@ Network = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """A key without its secrets; `prefix` and `hint` are the parts of its text that may be shown."""
+    """A key without its secrets; `prefix` and `hint` are the parts of its text that may be shown.
+
+    `suspended_by` is the kind of actor that suspended it, None unless it is suspended.
+    """
 
     id: UUID
     public_id: str
@@ -26,6 +29,7 @@ class Key:
     livemode: bool
     status: KeyStatus
     suspended_reason: str | None
+    suspended_by: str | None
     scopes: tuple[str, ...]
     allowed_actions: tuple[str, ...] | None
     cidrs: tuple[str, ...]
@@ -114,13 +118,29 @@ class KeySnapshot:
     account_status: str
     rates: tuple[Rate, ...]
     plan_scopes: frozenset[str] | None
-    has_cap: bool
+    cap_units: int | None
+
+    @property
+    def held_scopes(self) -> frozenset[str]:
+        """Return the scopes that count: the key's own that its plan allows."""
+        return self.scopes if self.plan_scopes is None else self.scopes & self.plan_scopes
 
     def status_at(self, now: datetime) -> KeyStatus:
         """Return the key's state at a moment of the database's clock."""
         if self.status is KeyStatus.REVOKED or self.expires_at is None or self.expires_at > now:
             return self.status
         return KeyStatus.EXPIRED
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStanding:
+    """Whether a key may act at a moment of the database's clock; the epochs are those of a `KeySnapshot`."""
+
+    status: KeyStatus
+    key_epoch: int
+    account_status: str
+    account_epoch: int
+    database_now: datetime
 
 
 @dataclass(frozen=True, slots=True)

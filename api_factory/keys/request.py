@@ -13,7 +13,7 @@ import orjson
 
 from api_factory.accounts import checked_text, checked_units
 from api_factory.actions.names import is_scope
-from api_factory.errors import BadUserInput, ScopeNotGranted
+from api_factory.errors import BadUserInput
 from api_factory.keys.model import NewKey
 
 LARGEST_METADATA_BYTES: Final = 4_096
@@ -49,18 +49,6 @@ def checked_scopes(scopes: Iterable[str], known_scopes: frozenset[str] | None) -
                 f"The scope {scope} is not known; choose from {', '.join(sorted(known_scopes))}."
             )
     return distinct
-
-
-def refuse_unless_granted(scopes: Iterable[str], granted_by_scopes: frozenset[str] | None) -> None:
-    """Return when the acting key holds all these scopes; None is somebody who may give any.
-
-    Raises `ScopeNotGranted`: otherwise a key could make itself a stronger one.
-    """
-    if granted_by_scopes is None:
-        return
-    missing = frozenset(scopes) - granted_by_scopes
-    if missing:
-        raise ScopeNotGranted(missing)
 
 
 def refuse_unless_ahead(expires_at: datetime | None, now: datetime) -> None:

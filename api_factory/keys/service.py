@@ -12,9 +12,10 @@ from api_factory import changes
 from api_factory.accounts import checked_text
 from api_factory.audit import Actor, Audit
 from api_factory.db import Database
-from api_factory.errors import BadUserInput, LimitReached, NotFound
+from api_factory.errors import BadUserInput, InvalidState, LimitReached, NotFound
 from api_factory.ids import public_id, uuid7
 from api_factory.keys import request, secret, store
+from api_factory.keys.grantor import Grantor
 from api_factory.keys.lifecycle import KeyStatus, KeyVerb, refuse_unless_allowed
 from api_factory.keys.model import IssuedKey, Key, KeyPage, KeySnapshot, NewKey, SecretDigest
 from api_factory.keys.secret import Presented
@@ -30,7 +31,8 @@ class Keys:
     """The keys of all accounts.
 
     With `account_id` a verb reaches only keys of that account: the others are missing, exactly as if they
-    did not exist.
+    did not exist. With `grantor`, the key that acts, it is refused as the guard would refuse that key now
+    (see `Grantor.refuse_unless_standing`), and nothing is made or set free that reaches further than it.
     """
 
     def __init__(self, db: Database, audit: Audit, peppers: Mapping[int, bytes]) -> None:
@@ -48,19 +50,20 @@ class Keys:
         *,
         by: Actor,
         known_scopes: frozenset[str] | None = None,
-        granted_by_scopes: frozenset[str] | None = None,
+        grantor: Grantor | None = None,
     ) -> IssuedKey:
         """Issue a key; any number of callers at once never exceed the plan's number of keys.
 
         A suspended account may get keys; they work once it is resumed. Raises `NotFound`, `BadUserInput`,
-        `LimitReached`, and `ScopeNotGranted` for scopes outside `granted_by_scopes`.
+        `LimitReached`, and `ScopeNotGranted` for what reaches further than `grantor`.
         """
         new = request.checked(new, known_scopes)
-        request.refuse_unless_granted(new.scopes, granted_by_scopes)
         async with self._db.transaction():
-            await changes.lock_account(self._db, account_id)
-            await self._refuse_over_limit(account_id)
+            await self._lock_account(account_id, grantor)
             request.refuse_unless_ahead(new.expires_at, await store.database_now(self._db))
+            if grantor is not None:
+                grantor.refuse_wider(new)
+            await self._refuse_over_limit(account_id)
             key_id = uuid7()
             await store.insert_key(self._db, key_id, account_id, new)
             text = await self._issue_secret(new.livemode, key_id)
@@ -106,22 +109,40 @@ class Keys:
         return dict.fromkeys(KeyStatus, 0) | await store.count_by_status(self._db)
 
     async def suspend(
-        self, key_id: UUID, *, by: Actor, account_id: UUID | None = None, reason: str | None = None
+        self,
+        key_id: UUID,
+        *,
+        by: Actor,
+        account_id: UUID | None = None,
+        reason: str | None = None,
+        grantor: Grantor | None = None,
     ) -> Key:
         """Stop a key until it is resumed: no charge of it commits after this returns."""
-        return await self._move(key_id, KeyVerb.SUSPEND, by, account_id, reason)
+        return await self._move(key_id, KeyVerb.SUSPEND, by, account_id, reason, grantor)
 
     async def resume(
-        self, key_id: UUID, *, by: Actor, account_id: UUID | None = None, reason: str | None = None
+        self,
+        key_id: UUID,
+        *,
+        by: Actor,
+        account_id: UUID | None = None,
+        reason: str | None = None,
+        grantor: Grantor | None = None,
     ) -> Key:
-        """Let a suspended key work again."""
-        return await self._move(key_id, KeyVerb.RESUME, by, account_id, reason)
+        """Let a suspended key work again; a key resumes only what a key suspended."""
+        return await self._move(key_id, KeyVerb.RESUME, by, account_id, reason, grantor)
 
     async def revoke(
-        self, key_id: UUID, *, by: Actor, account_id: UUID | None = None, reason: str | None = None
+        self,
+        key_id: UUID,
+        *,
+        by: Actor,
+        account_id: UUID | None = None,
+        reason: str | None = None,
+        grantor: Grantor | None = None,
     ) -> Key:
         """End a key for ever: no charge of it commits after this returns."""
-        return await self._move(key_id, KeyVerb.REVOKE, by, account_id, reason)
+        return await self._move(key_id, KeyVerb.REVOKE, by, account_id, reason, grantor)
 
     async def rotate(
         self,
@@ -130,7 +151,7 @@ class Keys:
         grace_seconds: int = 0,
         by: Actor,
         account_id: UUID | None = None,
-        granted_by_scopes: frozenset[str] | None = None,
+        grantor: Grantor | None = None,
     ) -> IssuedKey:
         """Give a key a new secret; its id, quota, limits and history stay.
 
@@ -140,9 +161,9 @@ class Keys:
         if not 0 <= grace_seconds <= LONGEST_GRACE_SECONDS:
             raise BadUserInput(f"The grace is from 0 to {LONGEST_GRACE_SECONDS} seconds (90 days).")
         async with self._db.transaction():
-            key = await self._lock(key_id, account_id)
+            key = await self._lock(key_id, account_id, grantor)
             refuse_unless_allowed(key.status, KeyVerb.ROTATE)
-            request.refuse_unless_granted(key.scopes, granted_by_scopes)
+            _refuse_wider(key, grantor)
             epoch = await changes.next_epoch(self._db)
             if await store.end_secrets(self._db, key_id, grace_seconds) >= MOST_LIVING_SECRETS:
                 raise LimitReached(
@@ -190,16 +211,24 @@ class Keys:
             await store.rehash(self._db, rehashed, self._pepper_version)
 
     async def _move(
-        self, key_id: UUID, verb: KeyVerb, by: Actor, account_id: UUID | None, reason: str | None
+        self,
+        key_id: UUID,
+        verb: KeyVerb,
+        by: Actor,
+        account_id: UUID | None,
+        reason: str | None,
+        grantor: Grantor | None,
     ) -> Key:
         reason = checked_text("reason", reason or "", longest=500) or None
         async with self._db.transaction():
-            key = await self._lock(key_id, account_id)
+            key = await self._lock(key_id, account_id, grantor)
             refuse_unless_allowed(key.status, verb)
+            if verb is KeyVerb.RESUME:
+                _refuse_unless_theirs_to_resume(key, by)
+                _refuse_wider(key, grantor)
             status, done = _OUTCOMES[verb]
             epoch = await changes.next_epoch(self._db)
-            suspended_reason = reason if status is KeyStatus.SUSPENDED else None
-            await store.update_status(self._db, key_id, epoch, status, suspended_reason)
+            await store.update_status(self._db, key_id, epoch, status, reason=reason, by=by.kind)
             moved = _existing(await store.key_by_id(self._db, key_id), None)
             before: dict[str, object] = {"status": key.status}
             after: dict[str, object] = {"status": moved.status, "reason": reason}
@@ -207,11 +236,23 @@ class Keys:
             await changes.notify(self._db, epoch)
             return moved
 
-    async def _lock(self, key_id: UUID, account_id: UUID | None) -> Key:
+    async def _lock(self, key_id: UUID, account_id: UUID | None, grantor: Grantor | None) -> Key:
         """Lock the account's mutex, then the key's row; a key never changes its account."""
-        key = _existing(await store.key_by_id(self._db, key_id), account_id)
-        await changes.lock_account(self._db, key.account_id)
-        return _existing(await store.lock_key_by_id(self._db, key_id), account_id)
+        found = _existing(await store.key_by_id(self._db, key_id), account_id)
+        await self._lock_account(found.account_id, grantor)
+        key = await store.lock_key_by_id(self._db, key_id)
+        is_hidden = key is not None and grantor is not None and not grantor.sees(key)
+        return _existing(None if is_hidden else key, account_id)
+
+    async def _lock_account(self, account_id: UUID, grantor: Grantor | None) -> None:
+        """Lock the account's mutex; from then on nobody can take away what the acting key may do.
+
+        The guard let it in by what a worker remembers, and since then it may have been revoked: whoever
+        revokes a stolen key must not find keys afterwards that it made for itself.
+        """
+        await changes.lock_account(self._db, account_id)
+        if grantor is not None:
+            grantor.refuse_unless_standing(await store.standing(self._db, grantor.key_id, account_id))
 
     async def _refuse_over_limit(self, account_id: UUID) -> None:
         limit = await store.key_limit(self._db, account_id)
@@ -254,6 +295,18 @@ def _existing(key: Key | None, account_id: UUID | None) -> Key:
     if key is None or (account_id is not None and key.account_id != account_id):
         raise NotFound("There is no such key here; list the keys to see which there are.")
     return key
+
+
+def _refuse_wider(key: Key, grantor: Grantor | None) -> None:
+    # Itself it may always rotate, even when its plan has come to allow less: that widens nothing.
+    if grantor is not None and grantor.key_id != key.id:
+        grantor.refuse_wider(key)
+
+
+def _refuse_unless_theirs_to_resume(key: Key, by: Actor) -> None:
+    if by.kind == "key" and key.suspended_by != "key":
+        state = f"{key.status.value} by the operator"
+        raise InvalidState(KeyVerb.RESUME.value, state, (KeyVerb.REVOKE.value,))
 
 
 def _page_size(wanted: int | None) -> int:

@@ -17,7 +17,7 @@ from api_factory.db import Database
 from api_factory.ids import public_id
 from api_factory.keys import secret
 from api_factory.keys.lifecycle import KeyStatus
-from api_factory.keys.model import Key, KeySnapshot, NewKey, Reading, SecretDigest
+from api_factory.keys.model import Key, KeySnapshot, KeyStanding, NewKey, Reading, SecretDigest
 from api_factory.rates import Rate, parse_rates
 
 # ruff: noqa: S608 - the only texts put into a statement are the constants below
@@ -25,13 +25,14 @@ _STATUS: Final = (
     "CASE WHEN key.status <> 'REVOKED' AND key.expires_at <= af_now() THEN 'EXPIRED' ELSE key.status END"
 )
 _KEY: Final = f"""
-    key.id, key.account, key.name, key.livemode, {_STATUS} AS status, key.suspended_reason, key.scopes,
-    key.allowed_actions, key.cidrs, key.cap_units, key.metadata, key.created_at, key.expires_at,
-    key.revoked_at, key.last_used_at, key.epoch,
+    key.id, key.account, key.name, key.livemode, {_STATUS} AS status, key.suspended_reason,
+    key.suspended_by, key.scopes, key.allowed_actions, key.cidrs, key.cap_units, key.metadata,
+    key.created_at, key.expires_at, key.revoked_at, key.last_used_at, key.epoch,
     (SELECT s.hint FROM api_key_secret AS s WHERE s.key = key.id
      ORDER BY s.created_at DESC, s.id DESC LIMIT 1) AS hint
 """
-_FILTER: Final = f"($1::uuid IS NULL OR key.account = $1) AND ($2::text IS NULL OR {_STATUS} = $2)"
+_OF_ACCOUNT: Final = "key.account = ${}::uuid"
+_IN_STATUS: Final = f"{_STATUS} = ${{}}::text"
 
 
 class Source(Protocol):
@@ -51,10 +52,16 @@ class Filter:
     account_id: UUID | None
     status: KeyStatus | None
 
-    @property
-    def arguments(self) -> tuple[object, object]:
-        """Return the first two arguments of the statements below."""
-        return self.account_id, self.status
+    def where(self, cursor: str = "", key_id: UUID | None = None) -> tuple[str, list[object]]:
+        """Return the condition with nothing in it that does not restrict, and its arguments.
+
+        `cursor` compares `key.id` with `key_id`. A condition such as `$1 IS NULL OR ...` would hide the
+        index from a plan that is made once for all arguments.
+        """
+        wanted = ((_OF_ACCOUNT, self.account_id), (_IN_STATUS, self.status), (cursor, key_id))
+        chosen = [(condition, value) for condition, value in wanted if value is not None]
+        conditions = [condition.format(place) for place, (condition, _) in enumerate(chosen, start=1)]
+        return " AND ".join(conditions) or "true", [value for _, value in chosen]
 
 
 async def key_by_id(db: Database, key_id: UUID) -> Key | None:
@@ -71,13 +78,33 @@ async def lock_key_by_id(db: Database, key_id: UUID) -> Key | None:
     return None if row is None else _key(row)
 
 
+async def standing(db: Database, key_id: UUID, account_id: UUID) -> KeyStanding | None:
+    """Return how a key of an account stands, or None when there is no such key."""
+    row = await db.fetchrow(
+        f"SELECT {_STATUS} AS status, key.epoch AS key_epoch, account.status AS account_status,"
+        " greatest(account.epoch, plan.epoch) AS account_epoch, af_now() AS now_at"
+        " FROM api_key AS key JOIN account ON account.id = key.account"
+        " JOIN plan ON plan.slug = account.plan WHERE key.id = $1 AND key.account = $2",
+        key_id,
+        account_id,
+    )
+    if row is None:
+        return None
+    return KeyStanding(
+        KeyStatus(row["status"]),
+        row["key_epoch"],
+        row["account_status"],
+        row["account_epoch"],
+        row["now_at"],
+    )
+
+
 async def keys_after(db: Database, chosen: Filter, after: UUID | None, limit: int) -> tuple[Key, ...]:
     """Return up to `limit` keys older than `after`, the newest first."""
+    where, arguments = chosen.where("key.id < ${}::uuid", after)
     rows = await db.fetch(
-        f"SELECT {_KEY} FROM api_key AS key WHERE {_FILTER} AND ($3::uuid IS NULL OR key.id < $3)"
-        " ORDER BY key.id DESC LIMIT $4",
-        *chosen.arguments,
-        after,
+        f"SELECT {_KEY} FROM api_key AS key WHERE {where} ORDER BY key.id DESC LIMIT ${len(arguments) + 1}",
+        *arguments,
         limit,
     )
     return tuple(_key(row) for row in rows)
@@ -85,11 +112,10 @@ async def keys_after(db: Database, chosen: Filter, after: UUID | None, limit: in
 
 async def keys_before(db: Database, chosen: Filter, before: UUID | None, limit: int) -> tuple[Key, ...]:
     """Return the `limit` keys that are next newer than `before`, the newest first."""
+    where, arguments = chosen.where("key.id > ${}::uuid", before)
     rows = await db.fetch(
-        f"SELECT {_KEY} FROM api_key AS key WHERE {_FILTER} AND ($3::uuid IS NULL OR key.id > $3)"
-        " ORDER BY key.id LIMIT $4",
-        *chosen.arguments,
-        before,
+        f"SELECT {_KEY} FROM api_key AS key WHERE {where} ORDER BY key.id LIMIT ${len(arguments) + 1}",
+        *arguments,
         limit,
     )
     return tuple(_key(row) for row in reversed(rows))
@@ -97,7 +123,8 @@ async def keys_before(db: Database, chosen: Filter, before: UUID | None, limit: 
 
 async def count(db: Database, chosen: Filter) -> int:
     """Return how many keys fit the filter."""
-    number: int = await db.fetchval(f"SELECT count(*) FROM api_key AS key WHERE {_FILTER}", *chosen.arguments)
+    where, arguments = chosen.where()
+    number: int = await db.fetchval(f"SELECT count(*) FROM api_key AS key WHERE {where}", *arguments)
     return number
 
 
@@ -183,16 +210,25 @@ async def delete_dead_secrets(db: Database, key_id: UUID) -> None:
 
 
 async def update_status(
-    db: Database, key_id: UUID, epoch: int, status: KeyStatus, suspended_reason: str | None
+    db: Database,
+    key_id: UUID,
+    epoch: int,
+    status: KeyStatus,
+    *,
+    reason: str | None,
+    by: str,
 ) -> None:
-    """Write a key's state, its reason and, when it is revoked, the moment."""
+    """Write a key's state: who suspended it and why, or the moment that it is revoked."""
     await db.execute(
-        "UPDATE api_key SET status = $3::text, suspended_reason = $4, epoch = $2,"
+        "UPDATE api_key SET status = $3::text, epoch = $2,"
+        " suspended_reason = CASE WHEN $3::text = 'SUSPENDED' THEN $4 END,"
+        " suspended_by = CASE WHEN $3::text = 'SUSPENDED' THEN $5 END,"
         " revoked_at = CASE WHEN $3::text = 'REVOKED' THEN af_now() END WHERE id = $1",
         key_id,
         epoch,
         status.value,
-        suspended_reason,
+        reason,
+        by,
     )
 
 
@@ -311,7 +347,7 @@ def _snapshot(row: asyncpg.Record) -> KeySnapshot:
         account_status=row["account_status"],
         rates=_rates(row["rate"]),
         plan_scopes=None if granted is None else frozenset(granted),
-        has_cap=row["cap_units"] is not None,
+        cap_units=row["cap_units"],
     )
 
 

@@ -31,6 +31,9 @@ class ApiKey(Table, tablename="api_key"):
     livemode = Boolean(default=True)
     status = Varchar(length=9, default="ACTIVE")
     suspended_reason = Varchar(length=500, null=True, default=None)
+    suspended_by = Varchar(
+        length=20, null=True, default=None, help_text="The kind of actor; a key resumes what a key suspended."
+    )
     scopes = Array(base_column=Varchar(length=63))
     allowed_actions = Array(base_column=Varchar(length=200), null=True, default=None)
     cidrs = Array(

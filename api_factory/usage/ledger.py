@@ -95,8 +95,8 @@ class Worker(Protocol):
     def id(self) -> UUID:
         """Return the present identity."""
 
-    async def register(self) -> None:
-        """Take a new identity, because the old one has been given up."""
+    async def replace(self, lost: UUID) -> UUID:
+        """Return an identity that is not `lost`, which has been given up; many may ask at once."""
 
 
 @dataclass(slots=True, eq=False)
@@ -167,14 +167,12 @@ class Ledger:
 
     async def reserve(self, payer: Payer, units: int, request_id: str) -> Reservation:
         """Hold units back before the work is done; refuses as `charge` does."""
-        reservation_id = uuid7()
-        row = await self._submit("r", reservation_id, payer, units, request_id)
+        reservation_id, owner = uuid7(), self._worker.id
+        row = await self._submit("r", reservation_id, payer, units, request_id, (), owner)
         if row["verdict"] == "no_worker":
-            await self._worker.register()
-            row = await self._submit("r", reservation_id, payer, units, request_id)
-        worker_id = self._worker.id
-        standing = _admitted(row, payer, units)
-        return Reservation(reservation_id, worker_id, units, request_id, standing)
+            owner = await self._worker.replace(owner)
+            row = await self._submit("r", reservation_id, payer, units, request_id, (), owner)
+        return Reservation(reservation_id, owner, units, request_id, _admitted(row, payer, units))
 
     async def settle(self, reservation: Reservation, payer: Payer, lines: Sequence[Line]) -> QuotaStanding:
         """Charge what was used of a reservation and give back the rest.
@@ -195,8 +193,10 @@ class Ledger:
     async def release_orphans(self) -> None:
         """Release what could not be closed during an outage, or whose caller left while it was reserved."""
         for item in list(self._orphans.values()):
-            await self._submit("f", item.id, item.payer, 0, item.request_id, (), item.worker_id)
-            self._orphans.pop(item.id, None)
+            # One that cannot be released must not keep the others.
+            with contextlib.suppress(ApiFactoryError):
+                await self._submit("f", item.id, item.payer, 0, item.request_id, (), item.worker_id)
+                self._orphans.pop(item.id, None)
 
     async def _submit(  # noqa: PLR0913 - the columns of one item of the batch
         self,
@@ -215,10 +215,17 @@ class Ledger:
             raise Unavailable("The ledger is behind; retry in a moment.")
         waiter: asyncio.Future[asyncpg.Record] = asyncio.get_running_loop().create_future()
         owner = worker_id or self._worker.id
-        self._queue.append(_Item(kind, item_id, payer, units, request_id, lines, owner, waiter))
+        item = _Item(kind, item_id, payer, units, request_id, lines, owner, waiter)
+        self._queue.append(item)
         self._idle.clear()
         self._wake.set()
-        return await waiter
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            # It was reserved, and its caller left before it could know.
+            if kind == "r" and waiter.done() and not waiter.cancelled():
+                self._orphans[item.id] = item
+            raise
 
     async def _run(self) -> None:
         while True:
@@ -260,8 +267,10 @@ class Ledger:
             self._fail(batch, Unavailable("The server is shutting down; retry."))
             raise
         else:
-            self._observe(time.perf_counter() - started, len(batch))
             self._answer(batch, rows)
+            # What is committed is committed, even if the metrics' files are on a full disk.
+            with contextlib.suppress(Exception):
+                self._observe(time.perf_counter() - started, len(batch))
 
     def _answer(self, batch: list[_Item], rows: Sequence[asyncpg.Record]) -> None:
         for item, row in zip(batch, rows, strict=True):
@@ -275,6 +284,8 @@ class Ledger:
         """Isolate the item that the database will not take, so that it fails alone."""
         if len(batch) == 1:
             LOGGER.error("the ledger refused an item", exc_info=error)
+            # A statement whose plan has become invalid would fail for ever.
+            await self._disconnect()
             self._fail(batch, InternalError())
             return
         for item in batch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +16,10 @@ from api_factory.usage import store
 from api_factory.usage.standing import QuotaStanding
 from api_factory.usage.store import NIL, Granularity
 
-MAX_BUCKETS = 10_000
-_SECONDS = {"HOUR": 3_600, "DAY": 86_400, "MONTH": 28 * 86_400}
+MAX_BUCKETS = 2_000
+LONGEST_NAME = 200
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +105,12 @@ class Usage:
             period_start=row["period_start"],
             period_end=row["period_end"],
             reset_seconds=max(0, math.ceil(row["reset_seconds"])),
+            is_hard=row["is_hard"],
         )
 
     async def report(self, account_id: UUID, wanted: Filter, granularity: Granularity = "DAY") -> UsageReport:
         """Sum an account's events by bucket and action. Raises `BadUserInput` for an impossible range."""
-        _check_range(wanted, granularity)
+        _check_filter(wanted)
         rows = await store.buckets(
             self._db,
             account_id,
@@ -118,6 +121,10 @@ class Usage:
             actions=wanted.actions,
             key_ids=wanted.key_ids,
         )
+        if len(rows) > MAX_BUCKETS:
+            raise BadUserInput(
+                "The range holds too many buckets; ask for a shorter one or a coarser granularity."
+            )
         buckets = tuple(UsageBucket(*row) for row in rows)
         return UsageReport(
             calls=sum(bucket.calls for bucket in buckets),
@@ -150,16 +157,16 @@ class Usage:
         return await store.make_partitions(self._db, months_ahead)
 
 
-def _check_range(wanted: Filter, granularity: Granularity) -> None:
+def _check_filter(wanted: Filter) -> None:
     if wanted.since.tzinfo is None or wanted.until.tzinfo is None:
         raise BadUserInput("Times need an offset, such as 2026-01-31T00:00:00Z.")
     if wanted.since >= wanted.until:
         raise BadUserInput("since must be earlier than until.")
-    buckets = (wanted.until - wanted.since).total_seconds() / _SECONDS[granularity]
-    if buckets > MAX_BUCKETS:
-        raise BadUserInput(
-            "The range holds too many buckets; ask for a shorter one or a coarser granularity."
-        )
+    if not EARLIEST <= wanted.since < wanted.until <= LATEST:
+        raise BadUserInput("Usage is kept between the years 2000 and 9000; ask for a time within.")
+    for action in wanted.actions or ():
+        if "\0" in action or len(action) > LONGEST_NAME:
+            raise BadUserInput("actions holds what cannot be the name of one; see the catalogue.")
 
 
 def _difference(row: Mapping[str, Any]) -> Difference:

@@ -24,6 +24,8 @@ class QuotaStanding:
     cap_units: int | None = None
     """What the key alone may use a period; None when it has no cap of its own."""
     cap_used: int = 0
+    is_hard: bool = True
+    """Whether calls are refused once the units are used up; False on a plan that bills what is over."""
 
     @property
     def remaining(self) -> int | None:
@@ -38,7 +40,7 @@ class QuotaStanding:
     @property
     def is_exhausted(self) -> bool:
         """Tell whether nothing but the next period or a change of plan can free a unit."""
-        return self.included is not None and self.used >= self.included
+        return self.is_hard and self.included is not None and self.used >= self.included
 
     @classmethod
     def from_row(cls, row: Any, *, livemode: bool) -> QuotaStanding:
@@ -53,4 +55,5 @@ class QuotaStanding:
             reset_seconds=math.ceil(row["reset_seconds"] or 0),
             cap_units=row["key_limit"],
             cap_used=row["key_used"],
+            is_hard=row["is_hard"],
         )

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from api_factory.db import Database
+from api_factory.db import Database, outages_as_unavailable
 
 NIL: Final = UUID(int=0)
 
@@ -21,6 +21,7 @@ SELECT period.starts AS period_start, period.ends AS period_end,
        CASE WHEN $3 <> '00000000-0000-0000-0000-000000000000'::uuid THEN api_key.cap_units
             WHEN $2 THEN coalesce(account.quota_units, plan.quota_units)
             ELSE plan.test_quota_units END AS included,
+       NOT $2 OR plan.overage = 'hard' OR $3 <> '00000000-0000-0000-0000-000000000000'::uuid AS is_hard,
        extract(epoch FROM period.ends - af_now())::float8 AS reset_seconds
 FROM account JOIN plan ON plan.slug = account.plan
 LEFT JOIN api_key ON api_key.id = $3 AND api_key.account = account.id
@@ -36,7 +37,7 @@ SELECT date_trunc($5, at, 'UTC') AS start, action, sum(calls)::bigint AS calls, 
 FROM usage_event
 WHERE account_id = $1 AND livemode = $2 AND at >= $3 AND at < $4
   AND ($6::text[] IS NULL OR action = ANY ($6)) AND ($7::uuid[] IS NULL OR key_id = ANY ($7))
-GROUP BY 1, 2 ORDER BY 1, 2
+GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 2001
 """
 
 # Events are the truth; a counter row is right when it equals their sum and that of the open reservations.
@@ -105,14 +106,21 @@ async def counts(db: Database) -> asyncpg.Record | None:
     )
 
 
+_OVER = """
+SELECT count(*) FILTER (WHERE used::numeric * 100 >= hard::numeric * 80) AS over_80,
+       count(*) FILTER (WHERE used >= hard) AS over_100
+FROM (SELECT quota.used, coalesce(account.quota_units, plan.quota_units) AS hard
+      FROM quota JOIN account ON account.id = quota.account_id
+      JOIN plan ON plan.slug = account.plan AND plan.overage = 'hard'
+      WHERE quota.key_id = $1 AND quota.livemode AND quota.period_end > af_now()
+        AND quota.used > 0) AS present
+WHERE hard IS NOT NULL
+"""
+
+
 async def accounts_over(db: Database) -> asyncpg.Record | None:
-    """Count the accounts that have used 80 and 100 per cent of the present period's hard limit."""
-    return await db.fetchrow(
-        "SELECT count(*) FILTER (WHERE used * 100 >= hard_limit * 80) AS over_80, "
-        "count(*) FILTER (WHERE used >= hard_limit) AS over_100 "
-        "FROM quota WHERE key_id = $1 AND livemode AND hard_limit IS NOT NULL AND period_end > af_now()",
-        NIL,
-    )
+    """Count the accounts that have used 80 and 100 per cent of the hard quota they have now."""
+    return await db.fetchrow(_OVER, NIL)
 
 
 async def insert_worker(db: Database, worker_id: UUID, host: str, pid: int) -> None:
@@ -126,9 +134,10 @@ async def insert_worker(db: Database, worker_id: UUID, host: str, pid: int) -> N
     )
 
 
-async def beat(db: Database, worker_id: UUID) -> bool:
+async def beat(connection: asyncpg.Connection, worker_id: UUID) -> bool:
     """Renew a worker's lease; False when it has been given up already."""
-    tag = await db.execute("UPDATE worker SET heartbeat_at = af_now() WHERE id = $1", worker_id)
+    with outages_as_unavailable():
+        tag = await connection.execute("UPDATE worker SET heartbeat_at = af_now() WHERE id = $1", worker_id)
     return tag == "UPDATE 1"
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from api_factory.db import Database
@@ -30,6 +31,8 @@ class RegisteredWorker:
         """Take the database; `register` makes the identity known."""
         self._db = db
         self._id = uuid7()
+        self._replacing = asyncio.Lock()
+        self._line: Any = None
 
     @property
     def id(self) -> UUID:
@@ -42,11 +45,22 @@ class RegisteredWorker:
         await store.insert_worker(self._db, fresh, socket.gethostname(), os.getpid())
         self._id = fresh
 
+    async def replace(self, lost: UUID) -> UUID:
+        """Return an identity that is not `lost`, which has been given up; of many who ask one registers."""
+        async with self._replacing:
+            if self._id == lost:
+                LOGGER.warning("this worker had been given up; it registers anew")
+                await self.register()
+            return self._id
+
     async def beat(self) -> None:
         """Renew the lease; when it was lost, register anew."""
-        if not await store.beat(self._db, self._id):
-            LOGGER.warning("this worker had been given up; it registers anew")
-            await self.register()
+        present = self._id
+        # Its own connection: a pool full of slow reads must not look like a dead worker.
+        if self._line is None or self._line.is_closed():
+            self._line = await self._db.connect()
+        if not await store.beat(self._line, present):
+            await self.replace(present)
 
     async def reap(self) -> None:
         """Give back what dead workers hold, and forget reservations closed long ago."""
@@ -57,4 +71,7 @@ class RegisteredWorker:
 
     async def sign_off(self) -> None:
         """Leave the list of workers."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.terminate()
         await store.delete_worker(self._db, self._id)

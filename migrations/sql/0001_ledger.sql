@@ -1,7 +1,7 @@
 -- The ledger: quota counters, usage events, reservations, workers, and the one function that moves them.
 --
--- Order of locks, everywhere: account mutex (advisory, shared here, exclusive for the control plane),
--- account rows of `quota` by primary key, key rows of `quota` by primary key, then reservations.
+-- Order of locks, everywhere: the plans' mutex, then the accounts' (advisory, shared here, exclusive for
+-- the control plane), account rows of `quota` by primary key, key rows of `quota` by primary key, then reservations.
 
 -- Every "now" of the control plane and of the ledger. One name, so that a test can move time.
 CREATE FUNCTION af_now() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT clock_timestamp()';
@@ -26,7 +26,7 @@ CREATE TABLE quota (
     PRIMARY KEY (account_id, key_id, livemode, period_start),
     CONSTRAINT quota_used_not_negative CHECK (used >= 0),
     CONSTRAINT quota_reserved_not_negative CHECK (reserved >= 0),
-    -- The last wall. `overdrawn` is true only after a downgrade below what was used already.
+    -- The last wall. `overdrawn` is true only of a row that stands above a lowered limit and did not grow.
     CONSTRAINT quota_never_exceeded CHECK (hard_limit IS NULL OR used + reserved <= hard_limit OR overdrawn)
 ) WITH (fillfactor = 50);
 
@@ -117,7 +117,8 @@ BEGIN
 END $$;
 
 -- One batch of the ledger in the order of arrival: charges ('c'), reservations ('r'), their settlements
--- ('s') and releases ('f', whatever became of the key). Item i is the i-th element of every p_ array; a line belongs to item p_line_item.
+-- ('s') and releases ('f', whatever became of the key). Item i is the i-th element of every p_ array; a line
+-- belongs to item p_line_item.
 --
 -- An item is admitted only if used + reserved + units <= limit under the lock of the rows that move.
 -- A refused item leaves no trace on any counter. The verdicts:
@@ -131,35 +132,49 @@ CREATE FUNCTION ledger_commit(
     p_line_item integer[], p_line_action text[], p_line_units bigint[], p_line_errors integer[]
 ) RETURNS TABLE (
     verdict text, quota_limit bigint, used bigint, reserved bigint,
-    key_limit bigint, key_used bigint, period_start timestamptz, period_end timestamptz, reset_seconds double precision
-) LANGUAGE plpgsql AS $$
+    is_hard boolean, key_limit bigint, key_used bigint, period_start timestamptz, period_end timestamptz, reset_seconds double precision
+) LANGUAGE plpgsql
+-- Planned once a connection, and for tables of any size: planning costs more than running, and a plan made
+-- while the tables were empty must not scan them when they are full. Every row is found by its primary key.
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
 #variable_conflict use_column
 DECLARE
     nil constant uuid := '00000000-0000-0000-0000-000000000000';
-    n integer := coalesce(array_length(p_kind, 1), 0);
+    n constant integer := coalesce(array_length(p_kind, 1), 0);
+    reserves constant boolean := 'r' = ANY (p_kind);
+    closes constant boolean := p_kind && ARRAY['s', 'f'];
     now_at timestamptz;
     -- an element an item
-    v text[]; starts timestamptz[]; ends timestamptz[]; included bigint[]; hard bigint[]; cap bigint[];
-    held bigint[]; account_row integer[]; key_row integer[];
-    out_used bigint[] := array_fill(0::bigint, ARRAY[n]); out_reserved bigint[] := out_used; out_key_used bigint[] := out_used;
+    v text[]; starts timestamptz[]; ends timestamptz[]; included bigint[]; hard bigint[]; cap bigint[]; held bigint[];
+    account_row integer[] := array_fill(NULL::integer, ARRAY[n]); key_row integer[] := account_row;
     -- an element a locked row
-    row_used bigint[]; row_reserved bigint[]; row_limit bigint[]; row_changed boolean[];
-    accounts integer; i integer; a integer; k integer; cap_total bigint; r record; worker_lives boolean;
+    row_item integer[]; row_key uuid[]; row_used bigint[]; row_reserved bigint[]; row_limit bigint[];
+    row_changed boolean[];
+    missing boolean; capped boolean; open_ids uuid[]; worker_lives boolean;
+    r record; i integer; a integer; k integer; rows integer := 0; moved boolean := false;
 BEGIN
     IF n = 0 THEN RETURN; END IF;
 
-    PERFORM pg_advisory_xact_lock_shared(hashed)
-    FROM (SELECT DISTINCT hashtextextended(t::text, 0) AS hashed FROM unnest(p_account) AS t ORDER BY 1) AS mutexes;
+    -- Plans first, then accounts in the order of their hashes: whoever changes them locks the same.
+    PERFORM pg_advisory_xact_lock_shared(1634102384);
+    PERFORM pg_advisory_xact_lock_shared(mutex)
+    FROM (SELECT hashtextextended(t::text, 0) AS mutex FROM unnest(p_account) AS t ORDER BY 1) AS mutexes;
     now_at := af_now();
 
     -- What holds now. The snapshot of this statement is newer than the mutex, so a change that has
     -- returned to its caller is seen here, and one that has not waits until this batch has committed.
-    SELECT array_agg(s.verdict ORDER BY s.i), array_agg(s.starts ORDER BY s.i), array_agg(s.ends ORDER BY s.i),
-           array_agg(s.included ORDER BY s.i), array_agg(s.hard ORDER BY s.i), array_agg(s.cap ORDER BY s.i),
-           array_agg(s.held ORDER BY s.i)
-    INTO v, starts, ends, included, hard, cap, held
+    SELECT array_agg(s.verdict), array_agg(s.starts), array_agg(s.ends), array_agg(s.included), array_agg(s.hard),
+           array_agg(s.cap), array_agg(s.held), bool_or(s.cap IS NOT NULL),
+           bool_or(s.verdict = 'ok' AND (
+               NOT EXISTS (SELECT FROM quota WHERE quota.account_id = s.account_id AND quota.key_id = nil
+                                               AND quota.livemode = s.livemode AND quota.period_start = s.starts)
+               OR s.cap IS NOT NULL
+               AND NOT EXISTS (SELECT FROM quota WHERE quota.account_id = s.account_id AND quota.key_id = s.key_id
+                                                   AND quota.livemode = s.livemode AND quota.period_start = s.starts)))
+    INTO v, starts, ends, included, hard, cap, held, capped, missing
     FROM (
-        SELECT item.i,
+        SELECT item.account_id, item.key_id, item.livemode,
                CASE WHEN key.id IS NULL OR account.id IS NULL THEN 'unknown'
                     WHEN item.kind IN ('s', 'f') AND reservation.id IS NULL THEN 'fenced'
                     WHEN key.status = 'REVOKED' THEN 'revoked'
@@ -170,9 +185,8 @@ BEGIN
                     WHEN key.epoch <> item.key_epoch
                       OR greatest(account.epoch, plan.epoch) <> item.account_epoch THEN 'stale'
                     ELSE 'ok' END AS verdict,
-               coalesce(reservation.period_start, period.starts) AS starts,
-               CASE WHEN reservation.id IS NULL THEN period.ends
-                    ELSE (af_period(account.period_anchor, reservation.period_start)).ends END AS ends,
+               -- A reservation is closed in the period in which it was made.
+               coalesce(reservation.period_start, period.starts) AS starts, period.ends,
                CASE WHEN item.livemode THEN coalesce(account.quota_units, plan.quota_units)
                     ELSE plan.test_quota_units END AS included,
                CASE WHEN NOT item.livemode THEN plan.test_quota_units
@@ -186,147 +200,144 @@ BEGIN
                                 AND key.livemode = item.livemode
         LEFT JOIN account ON account.id = item.account_id
         LEFT JOIN plan ON plan.slug = account.plan
-        LEFT JOIN reservation ON item.kind IN ('s', 'f') AND reservation.id = item.id
+        LEFT JOIN reservation ON closes AND item.kind IN ('s', 'f') AND reservation.id = item.id
                              AND reservation.key_id = item.key_id
-        LEFT JOIN LATERAL af_period(account.period_anchor, now_at) AS period ON true
+        LEFT JOIN LATERAL af_period(account.period_anchor, coalesce(reservation.period_start, now_at)) AS period ON true
+        ORDER BY item.i
     ) AS s;
 
     -- Rows that are not there yet, once a period.
-    INSERT INTO quota (account_id, key_id, livemode, period_start, period_end, hard_limit)
-    SELECT DISTINCT wanted.account_id, wanted.key_id, wanted.livemode, wanted.starts, wanted.ends, wanted.hard
-    FROM (
-        SELECT t.account_id, nil AS key_id, t.livemode, t.starts, t.ends, t.hard
+    IF missing THEN
+        INSERT INTO quota (account_id, key_id, livemode, period_start, period_end, hard_limit)
+        SELECT t.account_id, nil, t.livemode, t.starts, t.ends, t.hard
         FROM unnest(p_account, p_livemode, starts, ends, hard, v) AS t (account_id, livemode, starts, ends, hard, v)
         WHERE t.v = 'ok'
-        UNION ALL
+        UNION
         SELECT t.account_id, t.key_id, t.livemode, t.starts, t.ends, t.cap
         FROM unnest(p_account, p_key, p_livemode, starts, ends, cap, v)
              AS t (account_id, key_id, livemode, starts, ends, cap, v)
         WHERE t.v = 'ok' AND t.cap IS NOT NULL
-    ) AS wanted
-    WHERE NOT EXISTS (
-        SELECT FROM quota WHERE quota.account_id = wanted.account_id AND quota.key_id = wanted.key_id
-                            AND quota.livemode = wanted.livemode AND quota.period_start = wanted.starts)
-    ORDER BY 1, 2, 3, 4
-    ON CONFLICT DO NOTHING;
+        ORDER BY 1, 2, 3, 4
+        ON CONFLICT DO NOTHING;
+    END IF;
 
-    -- Ranks number the rows in the order in which they are locked: accounts first, then keys.
-    SELECT array_agg(s.account_rank ORDER BY s.i), max(s.account_rank)
-    INTO account_row, accounts
-    FROM (SELECT t.i, dense_rank() OVER (ORDER BY t.account_id, t.livemode, t.starts)::integer AS account_rank
-          FROM unnest(p_account, p_livemode, starts) WITH ORDINALITY AS t (account_id, livemode, starts, i)) AS s;
-    SELECT array_agg(CASE WHEN s.cap IS NOT NULL THEN accounts + s.key_rank END ORDER BY s.i)
-    INTO key_row
-    FROM (SELECT t.i, t.cap,
-                 dense_rank() OVER (ORDER BY t.cap IS NULL, t.account_id, t.key_id, t.livemode, t.starts)::integer AS key_rank
-          FROM unnest(p_account, p_key, p_livemode, starts, cap)
-               WITH ORDINALITY AS t (account_id, key_id, livemode, starts, cap, i)) AS s;
-
-    row_used := array_fill(NULL::bigint, ARRAY[accounts + n]); row_reserved := row_used; row_limit := row_used;
-    row_changed := array_fill(false, ARRAY[accounts + n]);
+    -- Locks the rows in the one order, accounts before keys, and numbers them as it goes: LATERAL visits them
+    -- one by one in the order of the inner query.
     FOR r IN
-        SELECT w.place, quota.used, quota.reserved
-        FROM (SELECT DISTINCT t.place, t.account_id, t.livemode, t.starts
-              FROM unnest(account_row, p_account, p_livemode, starts) AS t (place, account_id, livemode, starts)
-             ) AS w
-        JOIN quota ON quota.account_id = w.account_id AND quota.key_id = nil
-                  AND quota.livemode = w.livemode AND quota.period_start = w.starts
-        ORDER BY w.place
-        FOR NO KEY UPDATE OF quota
+        SELECT w.items, quota.used, quota.reserved
+        FROM (SELECT t.account_id, t.livemode, t.starts, array_agg(t.i::integer) AS items
+              FROM unnest(p_account, p_livemode, starts) WITH ORDINALITY AS t (account_id, livemode, starts, i)
+              GROUP BY 1, 2, 3 ORDER BY 1, 2, 3) AS w
+        CROSS JOIN LATERAL (
+            SELECT quota.used, quota.reserved FROM quota
+            WHERE quota.account_id = w.account_id AND quota.key_id = nil AND quota.livemode = w.livemode
+              AND quota.period_start = w.starts FOR NO KEY UPDATE) AS quota
     LOOP
-        row_used[r.place] := r.used; row_reserved[r.place] := r.reserved;
+        rows := rows + 1;
+        row_item[rows] := r.items[1]; row_key[rows] := nil; row_used[rows] := r.used; row_reserved[rows] := r.reserved;
+        FOREACH i IN ARRAY r.items LOOP account_row[i] := rows; END LOOP;
     END LOOP;
-    FOR r IN
-        SELECT w.place, quota.used, quota.reserved
-        FROM (SELECT DISTINCT t.place, t.account_id, t.key_id, t.livemode, t.starts
-              FROM unnest(key_row, p_account, p_key, p_livemode, starts)
-                   AS t (place, account_id, key_id, livemode, starts)
-              WHERE t.place IS NOT NULL) AS w
-        JOIN quota ON quota.account_id = w.account_id AND quota.key_id = w.key_id
-                  AND quota.livemode = w.livemode AND quota.period_start = w.starts
-        ORDER BY w.place
-        FOR NO KEY UPDATE OF quota
-    LOOP
-        row_used[r.place] := r.used; row_reserved[r.place] := r.reserved;
-    END LOOP;
+    IF capped THEN
+        FOR r IN
+            SELECT w.items, quota.used, quota.reserved
+            FROM (SELECT t.account_id, t.key_id, t.livemode, t.starts, array_agg(t.i::integer) AS items
+                  FROM unnest(p_account, p_key, p_livemode, starts, cap)
+                       WITH ORDINALITY AS t (account_id, key_id, livemode, starts, cap, i)
+                  WHERE t.cap IS NOT NULL GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4) AS w
+            CROSS JOIN LATERAL (
+                SELECT quota.used, quota.reserved FROM quota
+                WHERE quota.account_id = w.account_id AND quota.key_id = w.key_id AND quota.livemode = w.livemode
+                  AND quota.period_start = w.starts FOR NO KEY UPDATE) AS quota
+        LOOP
+            rows := rows + 1;
+            row_item[rows] := r.items[1]; row_key[rows] := p_key[r.items[1]];
+            row_used[rows] := r.used; row_reserved[rows] := r.reserved;
+            FOREACH i IN ARRAY r.items LOOP key_row[i] := rows; END LOOP;
+        END LOOP;
+    END IF;
 
     -- Whoever closes a reservation holds these row locks, so its state is final from here on.
-    worker_lives := EXISTS (SELECT FROM worker WHERE id = p_worker);
-    FOR i IN 1..n LOOP
-        IF p_kind[i] IN ('s', 'f') THEN
-            IF NOT EXISTS (SELECT FROM reservation WHERE id = p_id[i] AND key_id = p_key[i] AND state = 'open'
-                                                     AND worker_id = p_worker) THEN
-                v[i] := 'fenced';
-            ELSIF p_kind[i] = 'f' THEN
-                v[i] := 'released';
-            END IF;
-        ELSIF p_kind[i] = 'r' AND v[i] = 'ok' AND NOT worker_lives THEN
-            v[i] := 'no_worker';
-        END IF;
-    END LOOP;
+    IF closes THEN
+        open_ids := ARRAY(SELECT id FROM reservation
+                          WHERE id = ANY (p_id) AND state = 'open' AND worker_id = p_worker);
+    END IF;
+    IF reserves THEN
+        worker_lives := EXISTS (SELECT FROM worker WHERE id = p_worker);
+    END IF;
 
+    row_limit := array_fill(NULL::bigint, ARRAY[rows]); row_changed := array_fill(false, ARRAY[rows]);
     FOR i IN 1..n LOOP
         a := account_row[i]; k := key_row[i];
-        row_limit[a] := hard[i];
+        IF a IS NOT NULL THEN row_limit[a] := hard[i]; END IF;
         IF k IS NOT NULL THEN row_limit[k] := cap[i]; END IF;
+        moved := false;
         IF p_kind[i] IN ('s', 'f') THEN
-            -- A stale settlement stays open: its caller reads again and comes back.
-            IF v[i] NOT IN ('fenced', 'stale') THEN
-                row_reserved[a] := row_reserved[a] - held[i]; row_changed[a] := true;
-                IF k IS NOT NULL THEN row_reserved[k] := row_reserved[k] - held[i]; row_changed[k] := true; END IF;
-            END IF;
-            IF v[i] = 'ok' THEN
-                IF p_units[i] > held[i] THEN
-                    RAISE EXCEPTION 'a settlement of % units exceeds the % reserved', p_units[i], held[i];
+            IF v[i] = 'fenced' OR NOT p_id[i] = ANY (open_ids) THEN
+                v[i] := 'fenced';
+            ELSE
+                IF p_kind[i] = 'f' THEN v[i] := 'released'; END IF;
+                -- A stale settlement stays open: its caller reads again and comes back.
+                IF v[i] <> 'stale' THEN
+                    open_ids := array_remove(open_ids, p_id[i]);
+                    moved := true;
+                    row_reserved[a] := row_reserved[a] - held[i];
+                    IF k IS NOT NULL THEN row_reserved[k] := row_reserved[k] - held[i]; END IF;
                 END IF;
+                IF v[i] = 'ok' THEN
+                    IF p_units[i] > held[i] THEN
+                        RAISE EXCEPTION 'a settlement of % units exceeds the % reserved', p_units[i], held[i];
+                    END IF;
+                    row_used[a] := row_used[a] + p_units[i];
+                    IF k IS NOT NULL THEN row_used[k] := row_used[k] + p_units[i]; END IF;
+                END IF;
+            END IF;
+        ELSIF v[i] <> 'ok' THEN
+            NULL;
+        ELSIF p_kind[i] = 'r' AND NOT worker_lives THEN
+            v[i] := 'no_worker';
+        ELSIF p_units[i] > 0 THEN
+            IF row_used[a] + row_reserved[a] + p_units[i] > hard[i] THEN
+                v[i] := 'quota';
+            ELSIF k IS NOT NULL AND row_used[k] + row_reserved[k] + p_units[i] > cap[i] THEN
+                v[i] := 'cap';
+            ELSIF p_kind[i] = 'r' THEN
+                moved := true;
+                row_reserved[a] := row_reserved[a] + p_units[i];
+                IF k IS NOT NULL THEN row_reserved[k] := row_reserved[k] + p_units[i]; END IF;
+            ELSE
+                moved := true;
                 row_used[a] := row_used[a] + p_units[i];
                 IF k IS NOT NULL THEN row_used[k] := row_used[k] + p_units[i]; END IF;
             END IF;
-        ELSIF v[i] = 'ok' THEN
-            cap_total := CASE WHEN k IS NULL THEN NULL ELSE row_used[k] + row_reserved[k] + p_units[i] END;
-            IF p_units[i] > 0 AND row_used[a] + row_reserved[a] + p_units[i] > hard[i] THEN
-                v[i] := 'quota';
-            ELSIF p_units[i] > 0 AND cap_total > cap[i] THEN
-                v[i] := 'cap';
-            ELSIF p_kind[i] = 'r' THEN
-                row_reserved[a] := row_reserved[a] + p_units[i]; row_changed[a] := true;
-                IF k IS NOT NULL THEN row_reserved[k] := row_reserved[k] + p_units[i]; row_changed[k] := true; END IF;
-            ELSIF p_units[i] > 0 THEN
-                row_used[a] := row_used[a] + p_units[i]; row_changed[a] := true;
-                IF k IS NOT NULL THEN row_used[k] := row_used[k] + p_units[i]; row_changed[k] := true; END IF;
-            END IF;
         END IF;
-        out_used[i] := coalesce(row_used[a], 0); out_reserved[i] := coalesce(row_reserved[a], 0);
-        IF k IS NOT NULL THEN out_key_used[i] := coalesce(row_used[k] + row_reserved[k], 0); END IF;
+        IF moved THEN
+            row_changed[a] := true;
+            IF k IS NOT NULL THEN row_changed[k] := true; END IF;
+        END IF;
+        verdict := v[i]; quota_limit := included[i]; period_start := starts[i]; period_end := ends[i];
+        used := coalesce(row_used[a], 0); reserved := coalesce(row_reserved[a], 0);
+        is_hard := hard[i] IS NOT NULL; key_limit := cap[i]; key_used := coalesce(row_used[k] + row_reserved[k], 0);
+        reset_seconds := greatest(0, extract(epoch FROM ends[i] - now_at));
+        RETURN NEXT;
     END LOOP;
 
     UPDATE quota SET used = m.used, reserved = m.reserved, hard_limit = m.hard,
-                     overdrawn = coalesce(m.used + m.reserved > m.hard, false)
-    FROM (
-        SELECT DISTINCT t.account_id, nil AS key_id, t.livemode, t.starts, row_used[t.place] AS used,
-               row_reserved[t.place] AS reserved, row_limit[t.place] AS hard
-        FROM unnest(account_row, p_account, p_livemode, starts) AS t (place, account_id, livemode, starts)
-        WHERE row_changed[t.place]
-        UNION ALL
-        SELECT DISTINCT t.account_id, t.key_id, t.livemode, t.starts, row_used[t.place],
-               row_reserved[t.place], row_limit[t.place]
-        FROM unnest(key_row, p_account, p_key, p_livemode, starts) AS t (place, account_id, key_id, livemode, starts)
-        WHERE t.place IS NOT NULL AND row_changed[t.place]
-    ) AS m
-    WHERE quota.account_id = m.account_id AND quota.key_id = m.key_id
-      AND quota.livemode = m.livemode AND quota.period_start = m.starts;
+                     overdrawn = coalesce(m.used + m.reserved > m.hard
+                                          AND m.used + m.reserved <= quota.used + quota.reserved, false)
+    FROM unnest(row_item, row_key, row_used, row_reserved, row_limit, row_changed)
+         AS m (item, key_id, used, reserved, hard, changed)
+    WHERE m.changed AND quota.account_id = p_account[m.item] AND quota.key_id = m.key_id
+      AND quota.livemode = p_livemode[m.item] AND quota.period_start = starts[m.item];
 
     INSERT INTO usage_event (at, account_id, key_id, livemode, period_start, action, units, calls, errors,
                              request_ids, request_units)
-    SELECT now_at, item.account_id, item.key_id, item.livemode, item.starts, line.action,
-           sum(line.units), count(*), sum(line.errors), array_agg(item.request), array_agg(line.units)
+    SELECT now_at, p_account[line.item], p_key[line.item], p_livemode[line.item], starts[line.item], line.action,
+           sum(line.units), count(*), sum(line.errors), array_agg(p_request[line.item]), array_agg(line.units)
     FROM unnest(p_line_item, p_line_action, p_line_units, p_line_errors) AS line (item, action, units, errors)
-    JOIN unnest(p_kind, p_account, p_key, p_livemode, starts, p_request, v) WITH ORDINALITY
-         AS item (kind, account_id, key_id, livemode, starts, request, v, i) ON item.i = line.item
-    WHERE item.v = 'ok' AND item.kind IN ('c', 's')
-    GROUP BY item.account_id, item.key_id, item.livemode, item.starts, line.action;
+    WHERE v[line.item] = 'ok' AND p_kind[line.item] IN ('c', 's')
+    GROUP BY 2, 3, 4, 5, 6;
 
-    IF 'r' = ANY (p_kind) THEN
+    IF reserves THEN
         INSERT INTO reservation (id, worker_id, account_id, key_id, livemode, period_start, is_capped, units, state,
                                  request_id, created_at)
         SELECT item.id, p_worker, item.account_id, item.key_id, item.livemode, item.starts, item.cap IS NOT NULL,
@@ -335,16 +346,11 @@ BEGIN
              AS item (kind, id, account_id, key_id, livemode, starts, cap, units, request, v)
         WHERE item.kind = 'r' AND item.v = 'ok';
     END IF;
-    UPDATE reservation SET state = CASE WHEN item.v = 'ok' THEN 'settled' ELSE 'released' END, closed_at = now_at
-    FROM unnest(p_kind, p_id, v) AS item (kind, id, v)
-    WHERE item.kind IN ('s', 'f') AND item.v NOT IN ('fenced', 'stale') AND reservation.id = item.id;
-
-    RETURN QUERY
-    SELECT t.v, t.included, t.used, t.reserved, t.cap, t.key_used, t.starts, t.ends,
-           greatest(0, extract(epoch FROM t.ends - now_at))::double precision
-    FROM unnest(v, included, out_used, out_reserved, cap, out_key_used, starts, ends)
-         WITH ORDINALITY AS t (v, included, used, reserved, cap, key_used, starts, ends, i)
-    ORDER BY t.i;
+    IF closes THEN
+        UPDATE reservation SET state = CASE WHEN item.v = 'ok' THEN 'settled' ELSE 'released' END, closed_at = now_at
+        FROM unnest(p_kind, p_id, v) AS item (kind, id, v)
+        WHERE item.kind IN ('s', 'f') AND item.v NOT IN ('fenced', 'stale') AND reservation.id = item.id;
+    END IF;
 END $$;
 
 -- Gives back what workers held that have not been heard of for the lease; returns the reservations voided.

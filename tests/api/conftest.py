@@ -102,6 +102,12 @@ async def crash() -> str:
 
 
 @action
+async def cancel() -> str:
+    """Cancel what nobody cancelled."""
+    raise asyncio.CancelledError
+
+
+@action
 async def missing() -> str:
     """Refuse as the engine does."""
     raise NotFound
@@ -120,7 +126,7 @@ async def hang() -> str:
     return ""
 
 
-FUNCTIONS = (ping, echo, greet, returned, refuse, crash, missing, lie, hang)
+FUNCTIONS = (ping, echo, greet, returned, refuse, crash, cancel, missing, lie, hang)
 
 
 class FakeGuard:
@@ -152,6 +158,7 @@ class FakeGuard:
     async def settle(self, admission: Admission) -> None:
         if self.settle_refusal is not None:
             raise self.settle_refusal
+        admission.observe()
         self.settled.append(list(admission.succeeded))
         admission.units_charged = sum(line.units for line in admission.lines())
 

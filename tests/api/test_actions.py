@@ -8,8 +8,9 @@ from uuid import UUID
 import httpx
 import pytest
 
-from api_factory.actions import ID
-from api_factory.errors import InvalidKey, QuotaExceeded
+from api.forms import forms_of
+from api_factory.actions import ID, action, define
+from api_factory.errors import InvalidKey, KeySuspended, QuotaExceeded, Unavailable
 
 AUTHORIZATION = {"Authorization": "Bearer af_live_anything"}
 
@@ -97,7 +98,7 @@ async def test_every_type_is_read_and_the_rest_is_left_to_the_defaults(
     await client.post(
         "/api/v1/actions/greet",
         json={
-            "recipient": {"full_name": "Ada", "tone": "FORMAL", "bornAt": "1815-12-10T12:00:00Z"},
+            "recipient": {"fullName": "Ada", "tone": "FORMAL", "bornAt": "1815-12-10T12:00:00Z"},
             "volume": 1,
             "loud": True,
             "reference": "0190163d-8694-739b-aea5-966c26f8ad91",
@@ -142,7 +143,6 @@ class Spy:
 WRONG: list[tuple[str, object, list[object]]] = [
     ("greet", {}, ["recipient"]),
     ("greet", {"recipient": "Ada"}, ["recipient"]),
-    ("greet", {"recipient": {"fullName": ""}}, ["recipient"]),
     ("greet", {"recipient": {"fullName": "A", "age": 1}}, ["recipient", "age"]),
     ("greet", {"recipient": {"fullName": "A", "tone": "warm"}}, ["recipient", "tone"]),
     ("greet", {"recipient": {"fullName": "A", "tone": 1}}, ["recipient", "tone"]),
@@ -208,7 +208,8 @@ BAD_BODIES: list[tuple[bytes, str, int]] = [
     (b'{"value": 1e999}', "application/json", 400),
     (b'{"value": [1e999]}', "application/json", 400),
     (b'{"value": ' + b"[" * 500 + b"]" * 500 + b"}", "application/json", 400),
-    (b'{"value": ' + b"9" * 1_900 + b"}", "application/json", 200),
+    (b'{"value": ' + b"9" * 1_900 + b"}", "application/json", 400),
+    (b'{"value": 18446744073709551615}', "application/json", 200),
     (b'{"value": "\\ud800"}', "application/json", 400),
     (b'{"value": "\xff"}', "application/json", 400),
     (b"\x00", "application/json", 400),
@@ -314,6 +315,70 @@ async def test_a_reply_does_not_leave_when_its_charge_is_refused(
     assert "secret-result" not in reply.text
 
 
+@pytest.mark.parametrize("refusal", [Unavailable, KeySuspended])
+async def test_a_refusal_after_the_admission_carries_the_rate_limits(
+    client: httpx.AsyncClient, engine: Any, refusal: Any
+) -> None:
+    engine.guard.settle_refusal = refusal()
+
+    reply = await client.get("/api/v1/hello/echo?text=a", headers=AUTHORIZATION)
+
+    assert reply.status_code == refusal.status
+    assert reply.headers["ratelimit-policy"] == '"minute";q=60;w=60'
+    assert reply.headers["ratelimit"] == '"minute";r=59;t=42'
+    assert engine.guard.abandoned == 1
+
+
+@pytest.mark.parametrize("path", ["/api/v1/hello/echo?text=a", "/api/v1/hello/ping"])
+async def test_head_runs_nothing(client: httpx.AsyncClient, engine: Any, path: str) -> None:
+    reply = await client.head(path, headers=AUTHORIZATION)
+
+    assert reply.status_code == 405
+    assert "HEAD" not in reply.headers["allow"]
+    assert engine.guard.asks == []
+
+
+@pytest.mark.parametrize(
+    ("moment", "received"),
+    [
+        ("2026-01-31T12:00:00+02:00", datetime(2026, 1, 31, 10, tzinfo=UTC)),
+        ("9999-12-31T23:59:59Z", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+    ],
+)
+def test_an_author_receives_every_moment_in_utc(moment: str, received: datetime) -> None:
+    @action
+    async def at(moment: datetime) -> datetime:
+        """Return the moment."""
+        return moment
+
+    arguments = forms_of([define(at)])["at"].read({"moment": moment})
+
+    assert arguments == {"moment": received}
+    assert received.tzinfo is arguments["moment"].tzinfo  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+async def test_a_moment_that_utc_cannot_express_is_refused(
+    client: httpx.AsyncClient, engine: Any, moment: str
+) -> None:
+    reply = await client.post(
+        "/api/v1/actions/greet", json={"recipient": {"fullName": "Ada", "bornAt": moment}}
+    )
+
+    assert (reply.status_code, reply.json()["code"]) == (400, "BAD_USER_INPUT")
+    assert reply.json()["problems"][0]["path"] == ["recipient", "bornAt"]
+    assert engine.guard.asks == []
+
+
+async def test_an_action_that_cancels_itself_is_internal_and_costs_nothing(
+    client: httpx.AsyncClient, engine: Any
+) -> None:
+    reply = await client.post("/api/v1/actions/cancel")
+
+    assert (reply.status_code, reply.json()["code"]) == (500, "INTERNAL")
+    assert engine.guard.settled == [[False]]
+
+
 async def test_a_failed_action_is_settled_as_failed_and_keeps_its_limits(
     client: httpx.AsyncClient, engine: Any
 ) -> None:
@@ -322,6 +387,7 @@ async def test_a_failed_action_is_settled_as_failed_and_keeps_its_limits(
     assert reply.status_code == 422
     content = reply.json()
     assert (content["code"], content["detail"], content["limit"]) == ("TEXT_REFUSED", "Refused: why", 7)
+    assert content["type"] == "about:blank"
     assert reply.headers["ratelimit"] == '"minute";r=59;t=42'
     assert engine.guard.settled == [[False]]
 
@@ -353,6 +419,7 @@ async def test_an_action_that_does_not_end_is_given_up(build: Any, connect: Any)
 
     assert (reply.status_code, reply.json()["code"]) == (503, "UNAVAILABLE")
     assert reply.headers["retry-after"] == "1"
+    assert reply.headers["ratelimit"] == '"minute";r=59;t=42'
     assert engine.guard.settled == [[False]]
 
 
@@ -393,8 +460,8 @@ async def test_the_catalogue_lists_every_action_as_its_clients_see_it(
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("POST", "/api/v1/hello/ping", {"GET", "HEAD"}),
-        ("PUT", "/api/v1/hello/echo", {"GET", "HEAD", "POST"}),
+        ("POST", "/api/v1/hello/ping", {"GET"}),
+        ("PUT", "/api/v1/hello/echo", {"GET", "POST"}),
         ("DELETE", "/api/v1/actions", {"GET", "HEAD", "POST"}),
         ("GET", "/api/v1/actions/echo", {"POST"}),
         ("POST", "/api/v1/openapi.json", {"GET", "HEAD"}),

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,7 +11,10 @@ import httpx
 import pytest
 from starlette.requests import ClientDisconnect
 
+from api.app import create_app
 from api.middleware import NO_CONTENT_POLICY, Edge, surface_of
+from api_factory import log
+from api_factory.clock import ManualClock
 from api_factory.metrics import Metrics
 from api_factory.settings import Settings
 
@@ -179,6 +184,73 @@ async def test_the_access_log_has_the_facts_of_a_request_and_not_its_query(
     }
     assert expected.items() <= vars(record).items()
     assert "private" not in str(vars(record))
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/api/v1/hello/echo?text=private"])
+async def test_the_access_line_of_a_guarded_call_names_account_and_key_and_no_secret(
+    build: Any, path: str
+) -> None:
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(log.JsonFormatter())
+    logger = logging.getLogger("api_factory.access")
+    app, engine = build()
+    if path == "/graphql":
+        engine.clock = ManualClock()
+        app = create_app(engine)
+    logger.addHandler(handler)
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api.example.test") as client:
+            headers = {"Authorization": "Bearer af_live_private", "X-Request-Id": "r1"}
+            if path == "/graphql":
+                await client.post(path, json={"query": '{ echo(text: "private") }'}, headers=headers)
+            else:
+                await client.get(path, headers=headers)
+            await client.get("/_api/healthz")
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+    guarded, other = map(json.loads, written.getvalue().splitlines())
+    assert (guarded["request_id"], guarded["code"]) == ("r1", "OK")
+    assert (guarded["account_id"], guarded["key_id"]) == ("acc_1", "key_1")
+    assert "private" not in written.getvalue()
+    assert "account_id" not in other
+
+
+@pytest.mark.parametrize("digits", [21, 5_000])
+async def test_a_length_of_many_digits_is_counted_while_it_is_read(built: Any, digits: int) -> None:
+    app, _ = built
+    sent = Sent()
+    headers = [(b"content-length", b"0" * (digits - 1) + b"9")]
+
+    async def much() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"x" * 2_001}
+
+    await app(scope_of("/graphql", query_string=b"", headers=headers), much, sent)
+
+    assert sent[0]["status"] == 413
+
+
+@pytest.mark.parametrize("broken", ["_identify", "_record"])
+async def test_a_fault_of_its_own_leaves_no_request_under_way(
+    monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204})
+
+    def fail(*_: object) -> None:
+        raise RuntimeError(broken)
+
+    edge = edge_of(answer)
+    monkeypatch.setattr(edge, broken, fail)
+    with pytest.raises(RuntimeError, match=broken):
+        await edge(scope_of(), nothing, Sent())
+
+    assert await edge.drain(0)
 
 
 async def test_a_trusted_proxy_names_the_client(build: Any, connect: Any) -> None:

@@ -134,7 +134,13 @@ def test_arguments_are_described_by_names_types_and_defaults(described: dict[str
 
     assert schema["required"] == ["recipient"]
     assert schema["additionalProperties"] is False
-    assert schema["properties"]["times"] == {"type": "integer", "default": 1, "description": "How often."}
+    assert schema["properties"]["times"] == {
+        "type": "integer",
+        "minimum": -(2**31),
+        "maximum": 2**31 - 1,
+        "default": 1,
+        "description": "How often.",
+    }
     assert schema["properties"]["tones"]["items"]["enum"] == ["FORMAL", "WARM"]
     assert schema["properties"]["price"].get("default") is None
     recipient = described["components"]["schemas"]["RecipientInput"]

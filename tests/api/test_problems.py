@@ -100,6 +100,13 @@ def test_an_action_that_refuses_answers_422_with_its_own_code() -> None:
 
     assert (content["status"], content["code"], content["detail"]) == (422, "TEXT_TOO_LONG", "Too long.")
     assert content["limit"] == 5
+    assert (content["type"], content["title"]) == ("about:blank", "Unprocessable Content")
+
+
+def test_an_action_that_refuses_without_a_code_points_to_the_page() -> None:
+    content, _ = reply_to(ActionError("No."))
+
+    assert (content["type"], content["title"]) == ("/docs/errors#ACTION_FAILED", "Action failed")
 
 
 @pytest.mark.parametrize(

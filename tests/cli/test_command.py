@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,8 @@ from click.testing import CliRunner
 import api_factory
 from api_factory import cli
 from api_factory.cli import output, session
-from tests.cli.conftest import Outcome, Run
+from tests.cli.conftest import ROOT, Outcome, Run
+from tests.cli.test_doctor import execute
 
 
 def test_the_version_is_told_without_loading_the_engine(apart: Run) -> None:
@@ -75,7 +77,50 @@ def test_a_database_that_is_away_is_one_sentence(here: Run, monkeypatch: pytest.
     monkeypatch.setenv("DATABASE_URL", "postgresql://postgres@127.0.0.1:1/none")
     outcome = here("account", "list", "--json")
     assert (outcome.code, outcome.stdout) == (1, "")
-    assert json.loads(outcome.stderr)["error"]["code"] == "UNAVAILABLE"
+    error = json.loads(outcome.stderr)["error"]
+    assert error["code"] == "UNAVAILABLE"
+    assert "at 127.0.0.1:1/none cannot be used: connection refused" in error["message"]
+    assert "DATABASE_URL" in error["message"]
+    assert "`api-factory doctor`" in error["message"]
+
+
+def test_an_address_of_the_database_that_cannot_be_is_one_sentence_without_its_password(
+    here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:hun/ter2@h:port/x")
+    outcome = here("account", "list")
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert outcome.stderr.startswith("Error: DATABASE_URL ")
+    assert outcome.stderr.count("\n") == 1
+    assert "hun" not in outcome.stderr
+
+
+def test_what_is_stored_already_cannot_steer_the_terminal(here: Run, fresh_database_url: str) -> None:
+    made = here("account", "create", "--email", "ada@example.com", "--json").json["id"]
+    name = "a\x1b]0;owned\x07\n\x7f\x9b\u202eb"
+    execute(fresh_database_url, "UPDATE account SET name = '" + name + "'")
+    shown = here("account", "show", made, "--json")
+    assert shown.json["name"] == name
+    for outcome in (here("account", "list"), here("account", "show", made), shown):
+        assert outcome.code == 0
+        assert "\\u001b]0;owned\\u0007\\" in outcome.stdout
+        assert not set("\x1b\x07\x7f\x9b\u202e") & set(outcome.stdout)
+    assert len(here("account", "list").stdout.splitlines()) == 2
+
+
+def test_a_foreign_package_of_our_name_stops_the_schema(apart: Run, folder: Path) -> None:
+    (folder / "planted").mkdir()
+    (folder / "planted" / "schema.py").touch()
+    outcome = apart("schema", PYTHONPATH=f"{folder / 'planted'}{os.pathsep}{ROOT}")
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert "`import schema` finds" in outcome.stderr
+
+
+def test_a_directory_of_secrets_that_is_not_there_is_one_sentence(apart: Run) -> None:
+    outcome = apart("account", "list", API_FACTORY_SECRETS_DIR="/nope")
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert outcome.stderr.startswith("Error: API_FACTORY_SECRETS_DIR: /nope is no directory")
+    assert outcome.stderr.count("\n") == 1
 
 
 def test_an_embedded_database_that_cannot_be_had_is_one_sentence(

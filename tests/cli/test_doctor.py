@@ -117,6 +117,27 @@ def test_a_database_that_does_not_answer_is_one_finding_without_its_password(
     assert "ledger" not in found(outcome)
 
 
+def test_issued_keys_need_the_version_of_the_pepper_they_were_hashed_under(
+    here: Run, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here("account", "create", "--email", "ada@example.com")
+    assert (
+        "there are none" in found(here("doctor", "--port", str(free_port), "--json"))["issued keys"]["detail"]
+    )
+    monkeypatch.setenv("API_FACTORY_KEY_PEPPER", f"3:{'a' * 32}")
+    here("key", "create", "--account", "ada@example.com", "--name", "ci")
+    finding = found(here("doctor", "--port", str(free_port), "--json"))["issued keys"]
+    assert (finding["status"], finding["detail"]) == (
+        "ok",
+        "hashed under pepper version 3, configured; whether the secret is the same is not checked",
+    )
+    monkeypatch.setenv("API_FACTORY_KEY_PEPPER", f"1:{'a' * 32}")
+    outcome = here("doctor", "--port", str(free_port), "--json")
+    finding = found(outcome)["issued keys"]
+    assert (outcome.code, finding["status"]) == (1, "fail")
+    assert "pepper version 3, which is not configured" in finding["detail"]
+
+
 def test_a_database_that_is_not_migrated_is_a_warning(
     here: Run, fresh_database_url: str, free_port: int
 ) -> None:
@@ -216,7 +237,7 @@ def test_a_redis_that_answers_is_well_and_one_that_is_misspelt_is_not(folder: Pa
         finding = checkup.check_redis(Settings(redis_url=url))
     finally:
         server.stop()
-    assert (finding.status, finding.detail) == ("ok", f"{url} answers")
+    assert (finding.status, finding.detail) == ("ok", f"{url} answers; this version does not use it")
     assert checkup.check_redis(Settings(redis_url="http://127.0.0.1")).status == "fail"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 import re
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from api_factory.cli.session import actor
 from api_factory.keys import KEY_PATTERN, parse
 from tests.cli.conftest import Outcome, Run
 
@@ -71,7 +71,7 @@ def test_a_key_lives_from_create_to_revoke(here: Run, account: str, fresh_databa
     refused(here("key", "revoke", key["id"]), "Cannot revoke a key that is REVOKED")
     verbs = ["created", "suspended", "resumed", "rotated", "revoked"]
     assert audited(fresh_database_url, key["id"]) == [
-        ("cli", getpass.getuser(), f"cli:key:{verb}") for verb in verbs
+        ("cli", actor().id, f"cli:key:{verb}") for verb in verbs
     ]
 
 
@@ -79,7 +79,9 @@ def test_the_secret_is_shown_once_and_its_use_beside_it(here: Run, account: str)
     outcome = here("key", "create", "--account", "owner@example.com", "--name", "readable")
     secret = outcome.stdout.strip()
     assert re.fullmatch(KEY_PATTERN, secret)
-    assert f"-H 'Authorization: Bearer {secret}'" in outcome.stderr
+    assert secret not in outcome.stderr
+    assert '-H "Authorization: Bearer $KEY"' in outcome.stderr
+    assert "Next: api-factory serve" not in outcome.stderr
     key_id = re.search(r"key_\w{22}", outcome.stderr)
     assert key_id is not None
     for later in (here("key", "show", key_id[0]), here("key", "list"), here("key", "list", "--json")):
@@ -133,6 +135,9 @@ def test_the_list_pages_and_filters(here: Run, account: str) -> None:
     ("options", "sentence"),
     [
         (("--scope", "FLY"), "FLY"),
+        (("--name", "a\x1b[2Jb"), "The name holds a control character"),
+        (("--name", "a\nb"), "The name holds a control character"),
+        (("--name", "a\u202eb"), "turns the direction of text"),
         (("--cidr", "10.0.0.0/99"), "10.0.0.0/99"),
         (("--allow-action", "fly"), "There is no action 'fly'; there are ping, echo"),
         (("--actions", "not_there"), "The module not_there: cannot be imported"),

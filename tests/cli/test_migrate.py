@@ -13,6 +13,7 @@ from piccolo.columns import Text
 from api_factory.accounts.tables import Account
 from api_factory.db import MIGRATIONS, known_migrations
 from tests.cli.conftest import Run
+from tests.cli.test_doctor import execute
 
 
 def tables(url: str) -> set[str]:
@@ -30,7 +31,12 @@ def test_the_tables_go_back_and_forth(here: Run, fresh_database_url: str) -> Non
     before = tables(fresh_database_url)
     nothing = here("migrate", "--json")
     assert (nothing.code, nothing.json) == (0, {"applied": []})
-    back = here("migrate", "--down", known[0], "--json")
+    unsure = here("migrate", "--down", known[0], "--json")
+    assert (unsure.code, unsure.stdout) == (1, "")
+    assert "drops what was made with it" in unsure.stderr
+    assert "add --yes" in unsure.stderr
+    assert tables(fresh_database_url) == before
+    back = here("migrate", "--down", known[0], "--yes", "--json")
     assert (back.code, back.json) == (0, {"undone": known[::-1]})
     assert tables(fresh_database_url) == {"migration"}
     check = here("migrate", "--check", "--json")
@@ -41,6 +47,30 @@ def test_the_tables_go_back_and_forth(here: Run, fresh_database_url: str) -> Non
     assert tables(fresh_database_url) == before
     agreed = here("migrate", "--check", "--json")
     assert (agreed.code, agreed.json) == (0, {"drift": [], "pending": []})
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_what_was_undone_stays_undone_until_it_is_asked_for(
+    here: Run, fresh_database_url: str, place: int
+) -> None:
+    here("migrate", "--down", known_migrations()[place], "--yes")
+    before = tables(fresh_database_url)
+    for command in (("account", "list"), ("usage", "verify"), ("key", "list", "--json")):
+        outcome = here(*command)
+        assert (outcome.code, outcome.stdout) == (1, "")
+        assert "run `api-factory migrate`" in outcome.stderr
+    assert tables(fresh_database_url) == before
+    assert here("migrate").code == 0
+    assert here("account", "list").code == 0
+
+
+def test_a_database_that_never_had_tables_gets_them_from_any_command(
+    here: Run, fresh_database_url: str
+) -> None:
+    before = tables(fresh_database_url)
+    execute(fresh_database_url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    assert here("account", "create", "--email", "ada@example.com").code == 0
+    assert tables(fresh_database_url) == before
 
 
 def test_a_migration_that_is_not_applied_cannot_be_undone(here: Run, fresh_database_url: str) -> None:

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from api_factory.actions import BUILT_IN_SCOPES
 from api_factory.cli.serving import url_of
 from tests.cli.conftest import START_SECONDS, Outcome, Run, Spawn
 
@@ -168,6 +169,7 @@ def test_every_demo_has_one_key_of_its_own_and_a_call_is_charged(
     assert fetch(ready["graphql"], "POST", {"query": '{ echo(text: "hi") }'}, **bearer)[0] == 401
     keys = apart("key", "list", "--account", ready["account"], "--json", DATABASE_URL=fresh_database_url).json
     assert sorted(key["status"] for key in keys) == ["ACTIVE", "REVOKED"]
+    assert set(BUILT_IN_SCOPES) <= set(keys[0]["scopes"])
     shown = apart("usage", "show", "--account", ready["account"], "--json", DATABASE_URL=fresh_database_url)
     assert (shown.json["used"], shown.json["limit"]) == (5, 1_000_000)
     (active,) = (key["id"] for key in keys if key["status"] == "ACTIVE")
@@ -180,6 +182,7 @@ def test_every_demo_has_one_key_of_its_own_and_a_call_is_charged(
     outcome = second.stop()
     ended(outcome)
     assert "2 workers" in outcome.stderr
+    assert "line above" not in outcome.stderr
     assert ready["key"] not in outcome.stderr
 
 
@@ -276,6 +279,48 @@ def test_actions_that_cannot_be_served_stop_the_start_with_their_sentence(
     assert "Traceback" not in outcome.stderr
 
 
+def test_actions_that_cannot_be_loaded_stop_the_start_before_a_database_is_made(
+    apart: Run, folder: Path
+) -> None:
+    outcome = apart("serve", "--port", "0", "--actions", "nope_mod")
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert "nope_mod" in outcome.stderr
+    assert "PostgreSQL" not in outcome.stderr
+    assert not (folder / "data").exists()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_embedded_database_that_dies_is_started_again_while_the_server_runs(
+    spawn: Spawn, folder: Path, workers: str
+) -> None:
+    demo = spawn("demo", "--port", "0", "--json", "--workers", workers)
+    ready = json.loads(demo.line())
+    assert call(ready, '{ echo(text: "before") }') == {"data": {"echo": "before"}}
+    for _ in range(2):
+        pid = postmaster(folder)
+        os.kill(pid, signal.SIGKILL)
+        wait_until_gone(pid)
+        deadline = time.monotonic() + START_SECONDS
+        while fetch(f"{ready['url']}/_api/readyz")[0] != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert postmaster(folder) != pid
+    assert call(ready, '{ echo(text: "after") }') == {"data": {"echo": "after"}}
+    outcome = demo.stop()
+    ended(outcome)
+    assert outcome.stderr.count("the embedded PostgreSQL has ended; it is started again") == 2
+    assert not (folder / "data" / "postgres" / "data" / "postmaster.pid").exists()
+
+
+def test_a_redis_that_is_not_used_is_said_at_the_start(spawn: Spawn, fresh_database_url: str) -> None:
+    redis_url = "redis://:hunter2@127.0.0.1:1/0"
+    served = spawn("serve", "--port", "0", "--json", DATABASE_URL=fresh_database_url, REDIS_URL=redis_url)
+    served.line()
+    outcome = served.stop()
+    assert outcome.stderr.count("Warning: REDIS_URL is set, but this version does not use it") == 1
+    assert "hunter2" not in outcome.stderr
+
+
 def test_workers_that_cannot_start_end_the_server(apart: Run, folder: Path, fresh_database_url: str) -> None:
     # Only the workers see the difference: the parent has loaded the module before it changes.
     (folder / "fickle_actions.py").write_text(
@@ -296,7 +341,7 @@ def test_the_demo_refuses_production_with_a_sentence(apart: Run, fresh_database_
         *("--port", "0"),
         DATABASE_URL=fresh_database_url,
         API_FACTORY_ENV="production",
-        API_FACTORY_KEY_PEPPER="a" * 40,
+        API_FACTORY_KEY_PEPPER="a pepper of forty characters for tests 1",
         API_FACTORY_METRICS_TOKEN="b" * 40,
     )
     assert (outcome.code, outcome.stdout) == (1, "")

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from api_factory import changes
-from api_factory.db import known_migrations, pending_migrations
+from api_factory.actions import Catalogue
+from api_factory.db import (
+    MIGRATION_LOCK,
+    known_migrations,
+    migrate,
+    outages_as_unavailable,
+    pending_migrations,
+)
 from api_factory.errors import Unavailable
+from api_factory.settings import Settings
+from api_factory.wiring import build_engine
 
 if TYPE_CHECKING:
     from api_factory.db import Database
@@ -93,6 +105,127 @@ async def test_a_backend_killed_under_a_statement_is_a_refusal(database: Databas
             await database.execute("SELECT pg_terminate_backend(pg_backend_pid())")
     await database.ping()
     assert database.in_use == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.ObjectNotInPrerequisiteStateError,
+        asyncpg.InvalidPasswordError,
+        asyncpg.InvalidAuthorizationSpecificationError,
+        asyncpg.DiskFullError,
+    ],
+)
+def test_a_server_that_lets_nobody_in_or_is_full_is_an_outage(error: type[Exception]) -> None:
+    with pytest.raises(Unavailable), outages_as_unavailable():
+        raise error("as the server says")
+
+
+async def test_a_value_of_the_wrong_type_is_a_mistake_and_no_outage(database: Database) -> None:
+    with pytest.raises(asyncpg.DataError):
+        await database.fetchval("SELECT $1::int", "seven")
+
+
+async def test_a_database_that_takes_no_connections_is_not_ready_and_never_a_500(
+    fresh_database_url: str,
+) -> None:
+    settings = Settings(database_url=SecretStr(fresh_database_url), redis_url=None)
+    engine = build_engine(settings, catalogue=Catalogue(()))
+    await engine.open(background=False)
+    name = urlsplit(fresh_database_url).path[1:]
+    admin = await asyncpg.connect(os.environ["TEST_DATABASE_URL"])
+    try:
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        while (await engine.readiness())["database"].ok:  # the pool has yet to notice
+            await asyncio.sleep(0.05)
+        with pytest.raises(Unavailable):
+            await engine.db.ping()
+        assert [check.ok for check in (await engine.readiness()).values()] == [False] * 3
+    finally:
+        await admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+        await admin.close()
+    await engine.db.ping()
+    await engine.close()
+
+
+async def test_a_start_says_where_the_database_is_and_why_it_cannot_be_used(database_url: str) -> None:
+    from api_factory.db import Database
+
+    elsewhere = urlsplit(database_url)._replace(path="/no_such_database").geturl()
+    for url, reason in (
+        ("postgresql://u:hunter2@127.0.0.1:1/x", "at 127.0.0.1:1/x cannot be used: connection refused"),
+        ("postgresql://u:hunter2@/x?host=/no/such", "at /no/such/x cannot be used: no such file"),
+        (elsewhere, 'database "no_such_database" does not exist'),
+    ):
+        with pytest.raises(Unavailable) as refusal:
+            await Database(url).open()
+        assert reason in refusal.value.message
+        assert "DATABASE_URL" in refusal.value.message
+        assert "api-factory doctor" in refusal.value.message
+        assert "hunter2" not in refusal.value.message
+
+
+async def test_a_migration_waits_for_another_one_longer_than_any_statement_may_take(
+    fresh_database_url: str,
+) -> None:
+    from api_factory.db import Database
+
+    other = await asyncpg.connect(fresh_database_url)
+    await other.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+    hasty = Database(fresh_database_url, pool_size=1, command_timeout_seconds=0.1)
+    await hasty.open()
+    waiting = asyncio.create_task(migrate(hasty))
+    await asyncio.sleep(0.5)
+    assert not waiting.done()
+    await other.close()
+    assert await waiting == []
+    async with hasty.migrating():
+        await hasty.execute("SELECT pg_sleep(0.5)")
+    await hasty.close()
+
+
+async def test_a_migration_gives_up_on_a_table_that_somebody_holds(fresh_database_url: str) -> None:
+    from api_factory.db import Database
+
+    database = Database(fresh_database_url, pool_size=1)
+    await database.open()
+    holder = await asyncpg.connect(fresh_database_url)
+    await holder.execute("BEGIN; LOCK TABLE plan")
+
+    async def change_the_held_table() -> None:
+        async with database.migrating():
+            assert await database.fetchval("SHOW lock_timeout") == "5s"
+            await database.execute("CREATE TABLE made_before (i int)")
+            await database.execute("SET LOCAL lock_timeout = '50ms'")
+            await database.execute("ALTER TABLE plan ADD COLUMN more int")
+
+    with pytest.raises(Unavailable, match="nothing was changed"):
+        await change_the_held_table()
+    assert await database.fetchval("SELECT to_regclass('made_before')") is None
+    await holder.close()
+    await database.close()
+
+
+def test_a_user_without_home_and_name_can_load_everything() -> None:
+    script = (
+        "import os, pathlib\n"
+        "def homeless(*_): raise RuntimeError('no home')\n"
+        "pathlib.Path.home = homeless\n"
+        "os.path.expanduser = lambda path: path\n"
+        "from api_factory.db import Database\n"
+        "Database('postgresql://nobody@192.0.2.1/none')\n"
+        "import piccolo_conf\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 async def test_a_statement_that_runs_too_long_is_a_refusal(database_url: str) -> None:

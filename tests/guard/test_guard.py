@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -328,3 +329,84 @@ async def test_peeking_takes_nothing(house: House) -> None:
         windows = await house.engine.guard.peek(admission)
         assert [(w.policy, w.remaining) for w in windows] == [("minute", 4)]
     assert await house.engine.guard.peek(await house.admit(None, "hello")) == ()
+
+
+async def test_no_answer_leaves_when_the_charge_could_not_be_committed(house: House) -> None:
+    from api_factory.errors import Unavailable
+
+    account = await house.account()
+    secret = await house.key(account)
+    await house.call(secret, "double", text="a")
+    for name in ("double", "costly"):
+        admission = await house.admit(secret, name)
+        await admission.run(0, {"text": "a"})
+        await house.engine.db.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND query LIKE 'SELECT * FROM ledger_commit%'"
+        )
+        with pytest.raises(Unavailable):
+            await house.engine.guard.settle(admission)
+        await asyncio.sleep(0.3)
+        await house.engine.ledger.release_orphans()
+    assert await house.used(account) == (2, 0)
+    assert (await house.engine.usage.verify()).drift == 0
+
+
+async def test_a_caps_refusal_does_not_close_the_accounts_other_keys(house: House) -> None:
+    account = await house.account(quota_units=None)
+    await house.engine.db.execute("UPDATE plan SET overage = 'soft', quota_units = 1")
+    capped, free = await house.key(account, cap_units=2), await house.key(account)
+    await house.call(capped, "double", text="a")
+    with pytest.raises(QuotaExceeded):
+        await house.call(capped, "double", text="a")
+    admission = await house.call(free, "double", text="a")
+    assert admission.units_charged == 2
+    assert "quota" not in admission.headers()["RateLimit"]
+
+
+async def test_an_exhausted_test_quota_leaves_the_live_keys_alone(house: House) -> None:
+    account = await house.account()
+    await house.engine.db.execute("UPDATE plan SET test_quota_units = 2")
+    test, live = await house.key(account, livemode=False), await house.key(account)
+    await house.call(test, "double", text="a")
+    for _ in range(2):
+        with pytest.raises(QuotaExceeded):
+            await house.call(test, "double", text="a")
+    await house.call(live, "double", text="a")
+    assert await house.used(account) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    "raised", [SystemExit(0), KeyboardInterrupt(), asyncio.CancelledError(), MemoryError()]
+)
+async def test_whatever_an_author_raises_is_his_actions_failure_alone(
+    house: House, raised: BaseException
+) -> None:
+    async def body() -> str:
+        raise raised
+
+    secret = await house.key(await house.account())
+    admission = await house.admit(secret, "double")
+    admission.ask = Ask(calls=(replace(house.action("free"), function=body),))
+    with pytest.raises(InternalError):
+        await admission.run(0, {})
+
+
+async def test_an_ipv6_caller_without_a_key_is_counted_by_its_network(house: House) -> None:
+    for host in (1, 2):
+        await house.admit(None, "hello", address=f"2001:db8:0:1::{host}")
+    with pytest.raises(RateLimited):
+        await house.admit(None, "hello", address="2001:db8:0:1:ffff::3")
+    await house.admit(None, "hello", address="2001:db8:0:2::3")
+    await house.admit(None, "hello", address="unix")
+
+
+async def test_a_result_that_was_lost_is_counted_as_an_error(house: House) -> None:
+    secret = await house.key(await house.account())
+    admission = await house.admit(secret, "double")
+    await admission.run(0, {"text": "a"})
+    admission.fail(0)
+    await house.engine.guard.settle(admission)
+    text = house.engine.metrics.render(await house.engine.database_gauges())[0].decode()
+    assert 'api_factory_action_calls_total{action="double",outcome="error"} 1.0' in text
+    assert 'outcome="ok"' not in text

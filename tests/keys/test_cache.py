@@ -122,7 +122,7 @@ async def test_a_snapshot_is_what_the_guard_decides_by(
     assert (snapshot.livemode, snapshot.name, snapshot.status) == (False, "k", KeyStatus.ACTIVE)
     assert (snapshot.scopes, snapshot.allowed_actions) == ({"RUN_ACTIONS"}, {"shout"})
     assert snapshot.networks == (ip_network("203.0.113.0/24"), ip_network("2001:db8::/32"))
-    assert (snapshot.metadata, snapshot.expires_at, snapshot.has_cap) == ({"a": [1]}, expires_at, True)
+    assert (snapshot.metadata, snapshot.expires_at, snapshot.cap_units) == ({"a": [1]}, expires_at, 3)
     assert (snapshot.key_epoch, snapshot.account_epoch) == (0, account.epoch)
     assert (snapshot.account_status, snapshot.plan_scopes) == ("SUSPENDED", {"RUN_ACTIONS"})
     assert snapshot.rates == parse_rates("7/second")
@@ -136,7 +136,7 @@ async def test_without_an_override_the_plan_decides(
     snapshot = await cache.get(key.id)
     assert snapshot is not None
     assert snapshot.rates == parse_rates("10/second;100/minute")
-    assert (snapshot.plan_scopes, snapshot.allowed_actions, snapshot.has_cap) == (None, None, False)
+    assert (snapshot.plan_scopes, snapshot.allowed_actions, snapshot.cap_units) == (None, None, None)
     unlimited = await accounts.create("unlimited@example.com", plan="pro", by=by)
     other = (await keys.create(unlimited.id, NewKey(name="k"), by=by)).key
     snapshot = await cache.get(other.id)
@@ -308,6 +308,41 @@ async def test_a_fill_that_an_invalidation_overtook_is_read_again(
     assert await later is not None
     assert await late is not None
     assert gate.readings == 3
+
+
+async def test_who_comes_after_a_change_was_heard_of_never_gets_what_stood_before_it(
+    cache: KeyCache, gate: Gate, database: Database, keys: Keys, key: Key, by: Actor
+) -> None:
+    async def overtake() -> None:
+        if gate.readings < 3:
+            await database.execute("UPDATE change_epoch SET epoch = epoch + 1")
+            await cache.poll()
+            return
+        gate.after = None
+        await keys.revoke(key.id, by=by)
+        await cache.poll()
+        later.append(asyncio.create_task(cache.get(key.id)))
+        await gate.reached(4)
+
+    later: list[asyncio.Task[Any]] = []
+    gate.after = overtake
+    # Its third and last reading is older than the revoke, and younger than its own call.
+    assert await held(cache, key.id) is KeyStatus.ACTIVE
+    assert (await later[0]).status is KeyStatus.REVOKED
+    assert await held(cache, key.id) is KeyStatus.REVOKED
+
+
+async def test_a_closed_cache_leaves_no_reading_under_way(cache: KeyCache, gate: Gate, key: Key) -> None:
+    gate.is_open.clear()
+    waiting = asyncio.create_task(cache.get(key.id))
+    await gate.reached(1)
+    cache.invalidate(key.id)
+    await cache.close()
+    await asyncio.wait([waiting], timeout=5)
+    was_cancelled = waiting.done() and waiting.cancelled()
+    gate.is_open.set()
+    await asyncio.wait([waiting])
+    assert was_cancelled
 
 
 async def test_a_caller_that_waited_beyond_the_trust_reads_for_itself(

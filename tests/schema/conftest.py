@@ -207,6 +207,20 @@ async def write(what: str, caller: Caller) -> str:
     return what
 
 
+@action
+async def cancel() -> str:
+    """Cancel what nobody cancelled."""
+    raise asyncio.CancelledError
+
+
+@action(kind="mutation", charge="reserve", units=2)
+async def write_slowly() -> str:
+    """Write for ever."""
+    SEEN.append("begun")
+    await asyncio.Event().wait()
+    return ""
+
+
 @action(kind="mutation")
 async def write_fails() -> str:
     """Fail to write."""
@@ -230,7 +244,9 @@ FUNCTIONS = (
     lie,
     report,
     hang,
+    cancel,
     write,
+    write_slowly,
     write_fails,
 )
 
@@ -277,6 +293,7 @@ class FakeGuard:
     async def settle(self, admission: Admission) -> None:
         if self.settle_refusal is not None:
             raise self.settle_refusal
+        admission.observe()
         self.settled.append(list(admission.succeeded))
 
     async def abandon(self, admission: Admission) -> None:

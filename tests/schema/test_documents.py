@@ -2,44 +2,72 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from typing import Any
 
 import pytest
 
 from api_factory.errors import OperationResolutionFailure, QueryTooComplex
 from schema import limits
-from schema.documents import Documents
+from schema.documents import Document, Documents
 from schema.refusals import DocumentRefused
 
 
 @pytest.fixture
 def documents(guarded: Any) -> Documents:
-    return Documents(guarded.core, max_entries=3, max_characters=100)
+    return Documents(guarded.core, max_entries=3, max_bytes=50_000)
 
 
-def test_a_document_is_read_once(documents: Documents) -> None:
-    assert documents.read("{ ping }") is documents.read("{ ping }")
-    assert len(documents) == 1
+def _kept(documents: Documents, text: str) -> Document:
+    document = documents.read(text)
+    documents.keep(document)
+    return document
+
+
+def test_a_document_that_may_run_is_read_once(documents: Documents) -> None:
+    document = documents.read("{ ping }")
+    assert len(documents) == 0
+    for _ in range(2):
+        documents.keep(document)
+        assert documents.read("{ ping }") is document
+        assert (len(documents), documents.size_bytes) == (1, document.size_bytes)
 
 
 def test_the_least_recently_used_is_forgotten_first(documents: Documents) -> None:
-    first = documents.read("{ a: ping }")
-    second = documents.read("{ b: ping }")
-    documents.read("{ c: ping }")
+    first = _kept(documents, "{ a: ping }")
+    second = _kept(documents, "{ b: ping }")
+    _kept(documents, "{ c: ping }")
     documents.read("{ a: ping }")
-    documents.read("{ d: ping }")
+    _kept(documents, "{ d: ping }")
     assert len(documents) == 3
     assert documents.read("{ a: ping }") is first
     assert documents.read("{ b: ping }") is not second
 
 
-def test_the_characters_kept_are_bounded(documents: Documents) -> None:
+def test_the_memory_kept_is_bounded_by_tokens_and_by_text(documents: Documents) -> None:
     for letter in "abc":
-        documents.read("{ " + letter * 40 + ": ping }")
-    assert documents.characters <= 100
+        _kept(documents, f"{{ {letter}: ping " + "ping " * 10 + "}")
+    assert documents.size_bytes <= 50_000
     assert len(documents) == 2
-    documents.read("{ " + "d" * 200 + ": ping }")
-    assert (len(documents), documents.characters) == (0, 0)
+    _kept(documents, '{ echo(text: "' + "x" * 25_000 + '") }')
+    assert (len(documents), documents.size_bytes) == (0, 0)
+    _kept(documents, "{ actions { nodes { " + "id name field kind cost example " * 10 + "} } }")
+    assert (len(documents), documents.size_bytes) == (0, 0)
+
+
+def test_what_a_document_takes_is_not_more_than_is_counted(documents: Documents) -> None:
+    texts = [
+        f"{{ a{number}: actions {{ " + "nodes { id name } edges { cursor } " * 9 + "} }"
+        for number in range(20)
+    ]
+    documents.read(texts[0])
+    tracemalloc.start()
+    read = [documents.read(text) for text in texts]
+    gc.collect()
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken <= sum(each.size_bytes for each in read)
 
 
 @pytest.mark.parametrize("text", ["{", "{ nothing }", "{ ...F } fragment F on Query { ...F }"])
@@ -64,6 +92,35 @@ def test_a_huge_document_is_too_complex_and_not_wrong(documents: Documents, text
         documents.read(text)
     assert refused.value.message.endswith(".")
     assert "Parsing aborted" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ actions { " + "nodes { id } " * 11 + "} }",
+        "{ actions { " + "... { nodes { id } } " * 11 + "} }",
+        "{ " + "actions { nodes { id } nodes { id } } " * 6 + "}",
+        "{ actions { "
+        + "...F " * 4
+        + "} } fragment F on ActionConnection { nodes { id } nodes { id } nodes { id } }",
+        "{ actions { "
+        + " ".join(f"...F{n}" for n in range(21))
+        + " } }"
+        + "".join(f" fragment F{n} on ActionConnection {{ totalCount }}" for n in range(21)),
+        "".join(f"query Q{n} {{ ...F }} " for n in range(60)) + "fragment F on Query {" + " ping" * 20 + " }",
+    ],
+)
+def test_what_would_take_long_to_validate_is_too_complex(documents: Documents, text: str) -> None:
+    with pytest.raises(QueryTooComplex) as refused:
+        documents.read(text)
+    assert refused.value.extensions["maximum"] in (10, 20, 1_000)
+
+
+def test_a_few_repeats_of_a_field_and_a_fragment_are_merged(documents: Documents) -> None:
+    documents.read("{ actions { " + "nodes { id } " * 10 + "} }")
+    documents.read("{ " + "...F " * 10 + "} fragment F on Query { ping }")
+    with pytest.raises(DocumentRefused, match="conflict"):
+        documents.read("{ ping ping: actions { totalCount } }")
 
 
 def test_the_operation_is_the_only_one_or_the_named_one(documents: Documents) -> None:

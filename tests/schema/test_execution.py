@@ -47,14 +47,18 @@ async def test_a_refusal_of_the_engine_in_an_action_keeps_its_code(face: Any) ->
     assert error["extensions"]["code"] == "NOT_FOUND"
 
 
-async def test_an_int_beyond_32_bits_is_an_error_of_its_field(face: Any, logs_errors: None) -> None:
+async def test_an_int_beyond_32_bits_is_an_error_of_its_field(
+    face: Any, logs_errors: None, caplog: pytest.LogCaptureFixture
+) -> None:
     reply = await face.post("{ count(upTo: 9000) ping }")
     assert reply.status_code == 200
     assert reply.json()["data"] == {"count": None, "ping": "pong"}
     (error,) = reply.json()["errors"]
-    assert "32-bit" in error["message"]
     assert error["path"] == ["count"]
-    assert error["extensions"]["code"] == "INTERNAL"
+    assert error["extensions"] == {"code": "INTERNAL", "requestId": reply.headers["x-request-id"]}
+    assert "9000000000" not in reply.text
+    assert [each.levelname for each in caplog.records].count("ERROR") == 1
+    assert "9000000000" in caplog.text
     assert face.guard.settled == [[False, True]]
 
 
@@ -66,16 +70,14 @@ async def test_what_does_not_fit_the_promised_type_is_masked(face: Any, logs_err
     assert "no greeting" not in reply.text
 
 
-@pytest.mark.parametrize(
-    ("kind", "message"), [("set", "JSON"), ("surrogate", "JSON"), ("big", "JSON"), ("deep", "JSON")]
-)
+@pytest.mark.parametrize("kind", ["set", "surrogate", "big", "deep"])
 async def test_json_that_cannot_be_written_is_an_error_of_its_field(
-    face: Any, logs_errors: None, kind: str, message: str
+    face: Any, logs_errors: None, kind: str
 ) -> None:
     reply = await face.post(f'{{ odd(kind: "{kind}") ping }}')
     assert reply.status_code == 200
     assert reply.json()["data"] == {"odd": None, "ping": "pong"}
-    assert message in reply.json()["errors"][0]["message"]
+    assert reply.json()["errors"][0]["extensions"]["code"] == "INTERNAL"
     assert face.guard.settled == [[False, True]]
 
 
@@ -145,6 +147,27 @@ async def test_a_root_that_falls_takes_every_charge_with_it(face: Any) -> None:
     assert reply.json()["data"] is None
     assert reply.status_code == 401
     assert face.guard.settled == [[False]]
+
+
+async def test_an_effect_is_charged_though_another_field_takes_the_data_with_it(
+    face: Any, seen: list[Any]
+) -> None:
+    # A null for a member that has a default passes validation and is refused at the field.
+    query = (
+        'mutation($n: Int) { write(what: "1") rotateKey(input: {id: "key_x", graceSeconds: $n}) { secret } }'
+    )
+    reply = await face.post(query, {"n": None})
+    assert (reply.status_code, reply.json()["data"]) == (400, None)
+    assert reply.json()["errors"][0]["path"] == ["rotateKey"]
+    assert seen == [("1", "key_1")]
+    assert face.guard.settled == [[True]]
+
+
+async def test_an_action_that_cancels_itself_fails_alone(face: Any, logs_errors: None) -> None:
+    reply = await face.post("{ cancel ping }")
+    assert (reply.status_code, reply.json()["data"]) == (200, {"cancel": None, "ping": "pong"})
+    assert reply.json()["errors"][0]["extensions"]["code"] == "INTERNAL"
+    assert face.guard.settled == [[False, True]]
 
 
 async def test_a_mistake_that_leaves_no_data_is_400_or_200_for_plain_json(face: Any) -> None:

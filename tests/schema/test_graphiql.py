@@ -41,7 +41,12 @@ async def test_a_browser_gets_a_page_without_inline_scripts_whose_files_are_serv
 )
 async def test_only_the_pages_own_files_are_served(face: Any, method: str, name: str, status: int) -> None:
     reply = await face.http.request(method, f"/graphql/assets/{name}", headers={"accept": "*/*"})
-    assert (reply.status_code, bool(reply.content)) == (status, status == 200 and method == "GET")
+    assert reply.status_code == status
+    if status == 200:
+        assert bool(reply.content) is (method == "GET")
+    else:
+        (error,) = reply.json()["errors"]
+        assert error["extensions"]["code"] == {404: "NOT_FOUND", 405: "BAD_USER_INPUT"}[status]
 
 
 async def test_production_has_no_page_and_no_files(face: Any, guarded: Any) -> None:

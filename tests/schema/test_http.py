@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
 
-from api_factory.errors import QuotaExceeded, RateLimited, Unavailable
+import schema.http
+from api_factory import log
+from api_factory.errors import KeySuspended, QuotaExceeded, RateLimited, Unavailable
 from schema.media import negotiate
 
 GRAPHQL = "application/graphql-response+json"
@@ -249,7 +254,73 @@ async def test_an_operation_that_runs_too_long_is_given_up(face: Any) -> None:
     reply = await face.post("{ hang }")
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
     assert reply.json()["errors"][0]["extensions"]["code"] == "UNAVAILABLE"
+    assert "data" not in reply.json()
+    assert reply.headers["ratelimit"] == '"minute";r=59;t=42'
     assert (face.guard.settled, face.guard.abandoned) == ([], 1)
+
+
+async def test_what_a_mutation_did_before_its_time_was_up_is_answered_and_charged(
+    face: Any, seen: list[Any]
+) -> None:
+    reply = await face.post('mutation { a: write(what: "1") b: writeSlowly c: write(what: "2") }')
+    assert reply.status_code == 200
+    assert reply.json()["data"] == {"a": "1", "b": None, "c": None}
+    assert seen == [("1", "key_1"), "begun"]
+    errors = reply.json()["errors"]
+    assert [error["path"] for error in errors] == [["b"], ["c"]]
+    assert [error["extensions"]["code"] for error in errors] == ["UNAVAILABLE", "UNAVAILABLE"]
+    assert [error["extensions"]["retryAfter"] for error in errors] == [1, 1]
+    assert (face.guard.settled, face.guard.abandoned) == ([[True, False, False]], 0)
+
+
+@pytest.mark.parametrize("refusal", [Unavailable, KeySuspended])
+async def test_a_refusal_after_the_admission_carries_the_rate_limits(face: Any, refusal: Any) -> None:
+    face.guard.settle_refusal = refusal()
+    reply = await face.post('{ echo(text: "x") }')
+    assert reply.status_code == refusal.status
+    assert reply.headers["ratelimit-policy"] == '"minute";q=60;w=60'
+    assert reply.headers["ratelimit"] == '"minute";r=59;t=42'
+
+
+async def test_an_id_is_made_only_for_a_request_without_one(
+    face: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+
+    def make() -> UUID:
+        made.append(UUID(int=7))
+        return made[-1]
+
+    monkeypatch.setattr(schema.http, "uuid7", make)
+    await _call(face.app, [{"type": "http.request", "body": PING}], state={"request_id": "r1", "address": ""})
+    assert made == []
+    start, _ = await _call(face.app, [{"type": "http.request", "body": PING}])
+    assert dict(start["headers"])[b"x-request-id"].decode() == made[0].hex
+
+
+async def test_only_documents_of_those_who_may_run_them_are_kept(face: Any) -> None:
+    documents = face.app._documents
+    for key in (None, "wrong"):
+        assert (await face.post('{ echo(text: "x") }', key=key)).status_code == 401
+    assert (await face.post("{ report }")).status_code == 403
+    assert len(documents) == 0
+    await face.data('{ echo(text: "x") }')
+    assert len(documents) == 1
+
+
+async def test_lines_of_a_request_name_its_account_and_its_key(
+    face: Any, logs_errors: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(log.JsonFormatter())
+    logger = logging.getLogger("api_factory.guard")
+    logger.addHandler(handler)
+    try:
+        await face.post("{ crash }")
+    finally:
+        logger.removeHandler(handler)
+    line = orjson.loads(capsys.readouterr().out)
+    assert (line["account_id"], line["key_id"]) == ("acc_1", "key_1")
 
 
 async def test_a_cancelled_operation_gives_back_what_it_held(face: Any) -> None:

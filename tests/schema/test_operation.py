@@ -125,6 +125,20 @@ def test_what_would_run_once_is_charged_once(
     assert list(found.calls.values()) == list(range(len(names)))
 
 
+@pytest.mark.parametrize(
+    ("text", "weight"),
+    [
+        ("{ dear }", 1),
+        ("{ dear dear }", 1),
+        ("{ gift a: square { side } b: square { side } __typename }", 4),
+        ("{ gift ...F } fragment F on Query { dear gift }", 2),
+        ("{ dear @skip(if: true) }", 1),
+    ],
+)
+def test_every_root_field_that_would_run_weighs_one(text: str, weight: int) -> None:
+    assert look(text).ask.weight == weight
+
+
 def test_calls_are_found_by_their_response_keys() -> None:
     assert look("{ gift a: dear b: dear }").calls == {"gift": 0, "a": 1, "b": 2}
 

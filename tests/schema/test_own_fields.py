@@ -124,6 +124,48 @@ async def test_usage_can_be_narrowed_and_never_shows_another_account(house: Any)
         assert reply.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
 
 
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+async def test_a_moment_that_utc_cannot_express_is_bad_input(house: Any, moment: str) -> None:
+    key = await house.key(await house.account(), *MANAGER)
+    for query, variables in (
+        (USAGE, {"f": {"since": moment}}),
+        (USAGE, {"f": {"until": moment}}),
+        (CREATE, {"input": {"name": "x", "expiresAt": moment}}),
+    ):
+        reply = await house.post(query, variables, key=key)
+        assert reply.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+        assert reply.status_code == 400
+    assert (await house.data("{ apiKeys { totalCount } }", key=key))["apiKeys"] == {"totalCount": 1}
+
+
+async def test_usage_can_be_asked_for_sixty_times_a_minute(house: Any) -> None:
+    key = await house.key(await house.account())
+    query = "{" + " ".join(f"u{number}: usage {{ units }}" for number in range(20)) + "}"
+    for _ in range(3):
+        await house.data(query, key=key)
+    reply = await house.post("{ usage { units } }", key=key)
+    assert reply.status_code == 429
+    assert reply.json()["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
+
+
+async def test_the_plans_are_read_once_for_everybody_who_asks_within_a_second(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = 0
+    really = house.engine.plans.list
+
+    async def counted() -> Any:
+        nonlocal read
+        read += 1
+        return await really()
+
+    monkeypatch.setattr(house.engine.plans, "list", counted)
+    query = "{" + " ".join(f"p{number}: plans {{ id }}" for number in range(20)) + "}"
+    data = await house.data(query)
+    assert data["p0"] == data["p19"] != []
+    assert read == 1
+
+
 async def test_the_rate_limit_field_shows_every_window_the_tightest_first(house: Any) -> None:
     key = await house.key(await house.account(rate="5/minute;1000/hour"))
     data = await house.data(LIMITS, key=key)
@@ -151,7 +193,7 @@ async def test_the_catalogue_and_the_plans_are_for_everybody(house: Any) -> None
     assert (data["other"]["name"], data["none"]) == ("mangled_refusal", None)
 
 
-@pytest.mark.parametrize(("field", "most"), [("actions", 17), ("apiKeys", 5)])
+@pytest.mark.parametrize(("field", "most"), [("actions", 19), ("apiKeys", 5)])
 async def test_a_list_is_paged_forwards_and_backwards_without_a_gap(
     house: Any, field: str, most: int
 ) -> None:

@@ -85,3 +85,4 @@ async def ground(database: Database) -> AsyncIterator[Ground]:
     await ledger.open()
     yield Ground(database, worker, ledger, Usage(database))
     await ledger.close()
+    await worker.sign_off()

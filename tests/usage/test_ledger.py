@@ -448,13 +448,13 @@ async def test_an_impossible_range_is_refused(ground: Ground) -> None:
 
     account = await ground.account()
     now = datetime.now(UTC)
-    for since, until in (
-        (now, now),
-        (now.replace(tzinfo=None), now),
-        (datetime(2000, 1, 1, tzinfo=UTC), now),
-    ):
+    early, late = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+    for since, until in ((now, now), (now.replace(tzinfo=None), now), (early, now), (now, late)):
         with pytest.raises(BadUserInput):
             await ground.usage.report(account, Filter(since, until), "HOUR")
+    for action in ("\0", "x" * 300):
+        with pytest.raises(BadUserInput):
+            await ground.usage.report(account, Filter(now, now.replace(year=8000), actions=(action,)))
     with pytest.raises(NotFound):
         await ground.usage.standing(uuid7())
 
@@ -531,3 +531,148 @@ async def test_closing_commits_what_was_queued(ground: Ground) -> None:
     await ledger.close()
     await asyncio.gather(*racing)
     assert await ground.used(account) == (20, 0)
+
+
+async def test_a_report_of_too_many_buckets_is_refused(ground: Ground) -> None:
+    from datetime import timedelta
+
+    from api_factory.errors import BadUserInput
+
+    account = await ground.account()
+    payer = await ground.payer(account)
+    await ground.db.execute(
+        "INSERT INTO usage_event SELECT af_now(), $1, $2, true, af_now(), 'a' || n, 1, 1, 0, '{r}', '{1}' "
+        "FROM generate_series(1, 2001) AS n",
+        account,
+        payer.key_id,
+    )
+    now = await ground.db.fetchval("SELECT af_now()")
+    with pytest.raises(BadUserInput, match="too many buckets"):
+        await ground.usage.report(account, Filter(now - timedelta(hours=1), now + timedelta(hours=1)), "HOUR")
+
+
+async def test_what_is_reserved_cannot_be_charged_by_another(ground: Ground) -> None:
+    account = await ground.account(10)
+    payer, capped = await ground.payer(account), await ground.payer(account, cap_units=5)
+    await ground.ledger.reserve(payer, 4, "r1")
+    with pytest.raises(QuotaExceeded):
+        await ground.ledger.charge(payer, one(7), "r2")
+    await ground.ledger.reserve(capped, 4, "r3")
+    with pytest.raises(QuotaExceeded) as refusal:
+        await ground.ledger.charge(capped, one(2), "r4")
+    assert refusal.value.extensions["quota"] == "key"
+    assert await ground.used(account) == (0, 8)
+
+
+async def test_closing_a_reservation_twice_in_one_batch_gives_it_back_once(ground: Ground) -> None:
+    account = await ground.account(10)
+    payer = await ground.payer(account)
+    first, second = await ground.ledger.reserve(payer, 4, "r1"), await ground.ledger.reserve(payer, 4, "r2")
+    await asyncio.gather(ground.ledger.release(first, payer), ground.ledger.release(first, payer))
+    assert await ground.used(account) == (0, 4)
+    outcomes = await asyncio.gather(
+        ground.ledger.settle(second, payer, one(3)),
+        ground.ledger.settle(second, payer, one(3)),
+        ground.ledger.release(second, payer),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[1], Unavailable)
+    assert await ground.used(account) == (3, 0)
+    assert await ground.drift() == 0
+
+
+async def test_a_reservation_is_settled_by_the_worker_that_holds_it_only(ground: Ground) -> None:
+    account = await ground.account(10)
+    payer = await ground.payer(account)
+    reservation = await ground.ledger.reserve(payer, 4, "r1")
+    with pytest.raises(Unavailable):
+        await ground.ledger.settle(replace(reservation, worker_id=uuid7()), payer, one(4))
+    await ground.ledger.release(replace(reservation, worker_id=uuid7()), payer)
+    assert await ground.used(account) == (0, 4)
+
+
+async def test_a_key_cannot_pay_in_the_other_mode(ground: Ground) -> None:
+    account = await ground.account(10)
+    payer = await ground.payer(account)
+    with pytest.raises(InvalidKey):
+        await ground.ledger.charge(replace(payer, livemode=False), one(), "r")
+
+
+async def test_a_heartbeat_renews_the_lease(ground: Ground) -> None:
+    account = await ground.account(10)
+    reservation = await ground.ledger.reserve(await ground.payer(account), 4, "r1")
+    await ground.db.execute("UPDATE worker SET heartbeat_at = af_now() - interval '1 minute'")
+    await ground.worker.beat()
+    await ground.worker.reap()
+    assert reservation.worker_id == ground.worker.id
+    assert await ground.used(account) == (0, 4)
+
+
+async def test_a_burst_after_a_lost_lease_shares_one_new_identity(ground: Ground) -> None:
+    account = await ground.account(100)
+    payer = await ground.payer(account)
+    await ground.db.execute("DELETE FROM worker")
+    reservations = await asyncio.gather(*(ground.ledger.reserve(payer, 5, f"r{n}") for n in range(6)))
+    assert await ground.db.fetchval("SELECT count(*) FROM worker") == 1
+    for reservation in reservations:
+        await ground.ledger.settle(reservation, payer, one(5))
+    assert await ground.used(account) == (30, 0)
+
+
+async def test_one_orphan_that_cannot_be_released_does_not_keep_the_others(ground: Ground) -> None:
+    from api_factory.errors import InternalError
+
+    account = await ground.account(10)
+    payer = await ground.payer(account)
+    bad, good = await ground.ledger.reserve(payer, 2, "r1"), await ground.ledger.reserve(payer, 3, "r2")
+    for reservation in (bad, good):
+        with pytest.raises(InternalError):
+            await ground.ledger.settle(reservation, payer, one(9))
+    await ground.db.execute(
+        "ALTER TABLE reservation ADD CONSTRAINT no_release CHECK (units <> 2 OR state = 'open')"
+    )
+    await ground.ledger.release_orphans()
+    assert await ground.used(account) == (0, 2)
+    await ground.db.execute("ALTER TABLE reservation DROP CONSTRAINT no_release")
+    await ground.ledger.release_orphans()
+    assert await ground.used(account) == (0, 0)
+
+
+async def test_a_failing_observer_loses_no_answer(ground: Ground) -> None:
+    account = await ground.account(10)
+    payer = await ground.payer(account)
+
+    def full_disk(seconds: float, size: int) -> None:
+        raise OSError("no space left")
+
+    ledger = Ledger(ground.db.connect, ground.worker, observe=full_disk)
+    await ledger.open()
+    for n in range(2):
+        await ledger.charge(payer, one(), f"r{n}")
+    await ledger.close()
+    assert await ground.used(account) == (2, 0)
+
+
+async def test_a_plan_that_was_changed_holds_for_every_later_commit(ground: Ground) -> None:
+    from api_factory import changes
+
+    account = await ground.account(100)
+    payer = await ground.payer(account)
+    async with ground.db.transaction():
+        await changes.lock_plans(ground.db)
+        racing = asyncio.create_task(ground.ledger.charge(payer, one(60), "r"))
+        await ground.db.execute("UPDATE plan SET quota_units = 20")
+        done, _ = await asyncio.wait({racing}, timeout=0.2)
+        assert not done
+    with pytest.raises(QuotaExceeded):
+        await racing
+
+
+async def test_accounts_over_quota_are_judged_by_the_quota_they_have_now(ground: Ground) -> None:
+    huge = await ground.account(2**62)
+    await ground.ledger.charge(await ground.payer(huge), one(), "r0")
+    account = await ground.account(100)
+    await ground.ledger.charge(await ground.payer(account), one(20), "r1")
+    assert await ground.usage.accounts_over_quota() == {"80": 0, "100": 0}
+    await ground.db.execute("UPDATE account SET quota_units = 10 WHERE id = $1", account)
+    assert await ground.usage.accounts_over_quota() == {"80": 1, "100": 1}
