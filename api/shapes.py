@@ -59,7 +59,7 @@ _DECIMAL_TEXT: Final[_Json] = {
     "maxLength": DECIMAL_LENGTH_MAX,
 }
 _TEXTS: Final[Mapping[Hint, _Json]] = {
-    Decimal: _DECIMAL_TEXT,
+    Decimal: {"type": "string"},
     datetime: {"type": "string", "format": "date-time"},
     date: {"type": "string", "format": "date"},
     # Not the format "time": that of JSON Schema insists on an offset.

@@ -82,6 +82,7 @@ def check_limits(document: DocumentNode) -> None:
         size = _total(outline, totals)
         _check_size(size)
         if isinstance(node, OperationDefinitionNode):
+            _check("root fields", size.root_fields, MAX_ROOT_FIELDS)
             unfolded += size.selections
     _check("selections in all its operations", unfolded, MAX_SELECTIONS_OF_ALL_OPERATIONS)
 
@@ -136,7 +137,6 @@ def _check_size(size: Size) -> None:
     _check("selections", size.selections, MAX_SELECTIONS)
     _check("aliases", size.aliases, MAX_ALIASES)
     _check("directives", size.directives, MAX_DIRECTIVES)
-    _check("root fields", size.root_fields, MAX_ROOT_FIELDS)
     _check("levels of fields", size.depth, MAX_DEPTH)
 
 

@@ -95,10 +95,15 @@ def _json(annotation: Hint) -> Reader:
         except ValueError as error:
             raise refuse(path, str(error)) from None
         if not has_json_type(plain, annotation):
-            raise refuse(path, f"Send a JSON object that is {readable(annotation)} in Python's words")
+            raise refuse(path, f"Send a JSON object{_values_of(annotation)}")
         return plain
 
     return check
+
+
+def _values_of(annotation: Hint) -> str:
+    kinds = [each for each in get_args(annotation)[1:] if each is not Any]
+    return f" whose values are {readable(kinds[0])}" if kinds else ""
 
 
 def _dataclass(cls: type) -> Reader:

@@ -92,11 +92,8 @@ def actor() -> Actor:
 
 
 async def _with_open_engine(engine: Engine, work: Callable[[Engine], Awaitable[Result]]) -> Result:
+    await engine.open(migrate=await _is_unused(engine), background=False)
     try:
-        await engine.open(migrate=False, background=False)
-        if await _is_unused(engine):
-            await engine.db.close()
-            await engine.open(background=False)
         return await work(engine)
     finally:
         await engine.close()
@@ -113,13 +110,17 @@ async def _is_unused(engine: Engine) -> bool:
     """
     from api_factory.db import is_new, pending_migrations
 
-    if await is_new(engine.db):
-        return True
-    if pending := await pending_migrations(engine.db):
-        raise ConfigurationError(
-            f"The database lacks {len(pending)} migrations of this version; run `api-factory migrate`."
-        )
-    return not await engine.plans.list(include_archived=True)
+    await engine.db.open()
+    try:
+        if await is_new(engine.db):
+            return True
+        if pending := await pending_migrations(engine.db):
+            raise ConfigurationError(
+                f"The database lacks {len(pending)} migrations of this version; run `api-factory migrate`."
+            )
+        return not await engine.plans.list(include_archived=True)
+    finally:
+        await engine.db.close()
 
 
 def _open_turn(settings: Settings) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -17,6 +17,7 @@ import pytest
 
 from api.app import Application
 from api_factory.actions import ID, ActionError, Caller, Catalogue, action, define
+from api_factory.clock import ManualClock
 from api_factory.errors import NotFound
 from api_factory.guard import Admission, Ask
 from api_factory.hello import echo, ping
@@ -24,6 +25,8 @@ from api_factory.limits.windows import WindowStatus
 from api_factory.metrics import DatabaseGauges, Metrics
 from api_factory.settings import Settings
 from api_factory.wiring import Check
+from schema.build import build_schema
+from schema.http import GraphQLHTTP
 
 WINDOW = WindowStatus("minute", 60, 60, 59, 42)
 KEY = "af_live_anything"
@@ -182,6 +185,7 @@ class FakeEngine:
     )
     gauges: DatabaseGauges = field(default_factory=lambda: DatabaseGauges({"ACTIVE": 3}, {"80": 1}, 0, 2))
     events: list[str] = field(default_factory=list)
+    clock: ManualClock = field(default_factory=ManualClock)
     open_failure: Exception | None = None
     close_failure: Exception | None = None
 
@@ -225,15 +229,18 @@ Build = Callable[..., tuple[Application, FakeEngine]]
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    """Return a function that builds an application with settings of the test's own."""
+    """Return a function that builds an application with functions and settings of the test's own."""
 
-    def build(**settings: Any) -> tuple[Application, FakeEngine]:
+    def build(
+        functions: Sequence[Any] = FUNCTIONS, *, has_graphql: bool = False, **settings: Any
+    ) -> tuple[Application, FakeEngine]:
         known = {"data_dir": tmp_path, "max_body_bytes": 2_000, **settings}
-        catalogue = Catalogue([define(each) for each in FUNCTIONS])
+        catalogue = Catalogue([define(each) for each in functions])
         metrics = Metrics(actions=[each.name for each in catalogue])
         engine = FakeEngine(Settings(_env_file=None, **known), catalogue, metrics, FakeGuard(metrics))
         sdl = 'type Query { "Größe" ping: String! }\n'
-        return Application(engine, graphql, sdl), engine  # type: ignore[arg-type]
+        face = GraphQLHTTP(engine, build_schema(catalogue)) if has_graphql else graphql  # type: ignore[arg-type]
+        return Application(engine, face, sdl), engine  # type: ignore[arg-type]
 
     return build
 

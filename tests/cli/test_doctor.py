@@ -121,9 +121,8 @@ def test_issued_keys_need_the_version_of_the_pepper_they_were_hashed_under(
     here: Run, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here("account", "create", "--email", "ada@example.com")
-    assert (
-        "there are none" in found(here("doctor", "--port", str(free_port), "--json"))["issued keys"]["detail"]
-    )
+    finding = found(here("doctor", "--port", str(free_port), "--json"))["issued keys"]
+    assert (finding["status"], finding["detail"]) == ("ok", "there are none that work")
     monkeypatch.setenv("API_FACTORY_KEY_PEPPER", f"3:{'a' * 32}")
     here("key", "create", "--account", "ada@example.com", "--name", "ci")
     finding = found(here("doctor", "--port", str(free_port), "--json"))["issued keys"]

@@ -33,6 +33,7 @@ from api_factory.actions import (
 from api_factory.actions.defaults import conforms
 from api_factory.actions.docstrings import docstring_of, parse_docstring
 from api_factory.actions.hints import Hint
+from api_factory.actions.threads import THREADS_MAX
 from api_factory.rates import Rate
 
 if TYPE_CHECKING:
@@ -713,7 +714,139 @@ def test_a_default_must_be_of_its_type(value: object, annotation: Hint, is_right
     assert conforms(value, annotation) is is_right
 
 
+@dataclass(frozen=True)
+class Wrong:
+    """Accepts at run time what its annotations refuse."""
+
+    count: int
+    names: list[str] = field(default_factory=lambda: 5)  # type: ignore[arg-type,return-value]
+
+
+@dataclass(frozen=True)
+class Failing:
+    """Cannot make its default."""
+
+    names: list[str] = field(default_factory=lambda: [{}["x"]])  # type: ignore[list-item]
+
+
+def wrong_field(place: Point = Point("x")) -> str:  # type: ignore[arg-type]  # noqa: B008
+    return ""
+
+
+def wrong_inside(lines: tuple[Line, ...] = (Line(Point("x")),)) -> str:  # type: ignore[arg-type]
+    return ""
+
+
+def wrong_factory(value: Wrong) -> str:
+    return ""
+
+
+def failing_factory(value: Failing) -> str:
+    return ""
+
+
+def surrogate(text: str = "\ud800") -> str:
+    return ""
+
+
+def surrogate_in_json(text: dict[str, Any] = {"a": ["\ud800"]}) -> str:  # noqa: B006
+    return ""
+
+
+def surrogate_in_description(text: Annotated[str, "\ud800"]) -> str:
+    return ""
+
+
+def surrogate_in_docstring() -> str:
+    return ""
+
+
+surrogate_in_docstring.__doc__ = "\ud800"
+
+
+@pytest.mark.parametrize(
+    ("function", "rest"),
+    [
+        (
+            wrong_field,
+            ", parameter 'place': the default Point(x='x', y=0.0, tags=[], length=0.0) has fields of another"
+            " type; give every field of Point a value of its type.",
+        ),
+        (
+            wrong_inside,
+            "has fields of another type; give every field of tuple[Line, ...] a value of its type.",
+        ),
+        (
+            wrong_factory,
+            ", parameter 'value' (field Wrong.names): the default 5 is not of type list[str];"
+            " give one that is: list[str].",
+        ),
+        (
+            failing_factory,
+            ", parameter 'value' (field Failing.names): its default_factory fails (KeyError: 'x');"
+            " correct it; it takes nothing and returns the default.",
+        ),
+        (
+            surrogate,
+            ", parameter 'text': the default '\\ud800' is not valid Unicode;"
+            " take the lone surrogate out of it.",
+        ),
+        (surrogate_in_json, "is not of type dict[str, Any]; give one that is: dict[str, Any]."),
+        (
+            surrogate_in_description,
+            ", parameter 'text': its description is not valid Unicode; take the lone surrogate out of it.",
+        ),
+        (
+            surrogate_in_docstring,
+            ": its docstring is not valid Unicode; take the lone surrogate out of it.",
+        ),
+    ],
+)
+def test_what_the_schema_could_not_show_is_refused_with_a_sentence(
+    function: Callable[..., Any], rest: str
+) -> None:
+    with pytest.raises(ActionDefinitionError) as refusal:
+        defined(function)
+
+    assert refusal.value.message.startswith(f"{__name__}.{function.__name__}, ".removesuffix(", "))
+    assert refusal.value.message.endswith(rest)
+
+
+def test_a_method_is_no_action() -> None:
+    with pytest.raises(ActionDefinitionError) as refusal:
+
+        class Shop:
+            @action
+            def open(self) -> str:
+                return ""
+
+    assert refusal.value.message.endswith(
+        ".Shop.open: it is a method of test_a_method_is_no_action.<locals>.Shop;"
+        " write the action as a function of its own, outside of any class."
+    )
+
+
 # --- errors -------------------------------------------------------------------------------------
+
+
+def test_a_refusal_counts_in_words() -> None:
+    one, two = (
+        errors.QuotaExceeded(units=units, limit=5, used=5, reset_seconds=9).message for units in (1, 2)
+    )
+    assert one.startswith("This call needs 1 unit and the account's quota has 0 of 5 left;")
+    assert two.startswith("This call needs 2 units and ")
+    assert errors.ScopeMissing(frozenset({"B"})).message == (
+        "The API key lacks the scope B; use a key that holds it."
+    )
+    assert errors.ScopeMissing(frozenset({"B", "C", "A"})).message == (
+        "The API key lacks the scopes A, B and C; use a key that holds them."
+    )
+    assert errors.CostLimitExceeded(cost=20, maximum=10, policy="second").message == (
+        "The operation counts as 20 calls and the limit second allows 10 at most; split it into smaller ones."
+    )
+    assert errors.CostLimitExceeded(cost=20, maximum=10).message == (
+        "The operation costs 20 and the maximum is 10; split it into smaller ones."
+    )
 
 
 def test_an_action_error_carries_message_code_and_extensions() -> None:
@@ -793,6 +926,57 @@ async def test_a_sync_action_that_raises_stop_iteration_fails_and_does_not_hang(
 
     with pytest.raises(RuntimeError, match="StopIteration"):
         await asyncio.wait_for(defined(exhausted).invoke({}, CALLER), 5)
+
+
+async def test_a_hung_sync_action_keeps_its_place_until_it_has_ended() -> None:
+    started, end = threading.Semaphore(0), threading.Event()
+    running: list[int] = []
+
+    def hang() -> str:
+        running.append(1)
+        started.release()
+        end.wait(30)
+        return "late"
+
+    def quick() -> str:
+        return "quick"
+
+    def threads() -> int:
+        return sum(each.name == "api-factory-action" for each in threading.enumerate())
+
+    made, quickly = defined(hang), defined(quick)
+    hung = [asyncio.ensure_future(made.invoke({}, CALLER)) for _ in range(THREADS_MAX + 5)]
+    try:
+        for _ in range(THREADS_MAX):
+            # Everybody else's threads are free meanwhile.
+            assert await asyncio.to_thread(started.acquire, timeout=30)
+        full = (THREADS_MAX, threads())
+        for each in hung:
+            each.cancel()
+        await asyncio.gather(*hung, return_exceptions=True)
+        waiting = [asyncio.ensure_future(quickly.invoke({}, CALLER)) for _ in range(THREADS_MAX)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not any(each.done() for each in waiting)
+        assert (len(running), threads()) == full
+    finally:
+        end.set()
+    assert set(await asyncio.gather(*waiting)) == {"quick"}
+    assert (len(running), threads()) == full
+
+
+async def test_a_cancelled_wait_for_a_thread_takes_no_place() -> None:
+    def quick() -> str:
+        return "quick"
+
+    made = defined(quick)
+    for _ in range(THREADS_MAX * 2):
+        call = asyncio.ensure_future(made.invoke({}, CALLER))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+    assert await asyncio.wait_for(made.invoke({}, CALLER), 30) == "quick"
 
 
 async def test_invoke_leaves_the_arguments_as_they_were() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -283,3 +284,43 @@ def test_a_type_may_not_have_the_name_of_anothers_input(write: Write) -> None:
         "shop_inputs.giving: shop_inputs.BookInput and shop_inputs.Book would both be the type BookInput; "
         "rename one, as clients see no modules."
     )
+
+
+def test_a_module_that_ends_python_is_named_with_the_cause(write: Write) -> None:
+    write("shop_exit.py", "import sys\nsys.exit(0)")
+
+    with pytest.raises(ActionDefinitionError) as refusal:
+        Catalogue.load(["shop_exit"], entry_points=False)
+
+    assert refusal.value.message == (
+        "The module shop_exit: cannot be imported (SystemExit: 0); correct what it does at import."
+    )
+
+
+def test_two_actions_of_one_name_in_a_module_are_refused(write: Write) -> None:
+    write(
+        "shop_twice.py",
+        """
+        @action
+        def book(text: str) -> str: return text
+
+        @action(name="other_book")
+        def book(text: str) -> str: return text
+        """,
+    )
+
+    with pytest.raises(ActionDefinitionError) as refusal:
+        Catalogue.load(["shop_twice"], entry_points=False)
+
+    assert refusal.value.message == (
+        "shop_twice.book: its module has an action of that name already; rename one of the two."
+    )
+
+
+def test_a_module_may_be_read_again(write: Write) -> None:
+    write("shop_again.py", "@action\ndef book(text: str) -> str: return text")
+
+    Catalogue.load(["shop_again"], entry_points=False)
+    importlib.reload(sys.modules["shop_again"])
+
+    assert Catalogue.load(["shop_again"], entry_points=False).get("book") is not None

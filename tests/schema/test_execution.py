@@ -70,7 +70,7 @@ async def test_what_does_not_fit_the_promised_type_is_masked(face: Any, logs_err
     assert "no greeting" not in reply.text
 
 
-@pytest.mark.parametrize("kind", ["set", "surrogate", "big", "deep"])
+@pytest.mark.parametrize("kind", ["set", "surrogate", "big", "deep", "keys"])
 async def test_json_that_cannot_be_written_is_an_error_of_its_field(
     face: Any, logs_errors: None, kind: str
 ) -> None:

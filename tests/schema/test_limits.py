@@ -52,6 +52,10 @@ def test_each_operation_of_a_document_has_the_limits_for_itself() -> None:
     check_limits(parse("query A { " + "a " * 20 + "} query B { " + "a " * 20 + "}"))
 
 
+def test_a_fragment_below_the_root_may_have_more_fields_than_a_root() -> None:
+    check_limits(parse("{ a { ...F } } fragment F on A { " + "a " * 50 + "}"))
+
+
 @pytest.mark.parametrize("length", [50, 100, 190])
 def test_a_bomb_of_fragments_is_measured_in_as_many_steps_as_it_has_fragments(
     length: int, monkeypatch: pytest.MonkeyPatch

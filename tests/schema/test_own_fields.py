@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
+
+from schema.http import GraphQLHTTP
 
 KEY_FIELDS = (
     "id name prefix hint status suspendedReason livemode scopes allowedActions cidrs capUnits metadata"
@@ -136,6 +140,20 @@ async def test_a_moment_that_utc_cannot_express_is_bad_input(house: Any, moment:
         assert reply.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
         assert reply.status_code == 400
     assert (await house.data("{ apiKeys { totalCount } }", key=key))["apiKeys"] == {"totalCount": 1}
+
+
+async def test_a_mutation_whose_time_is_up_costs_what_it_did_and_holds_nothing(
+    house: Any, guarded: Any
+) -> None:
+    key = await house.key(await house.account(quota_units=10))
+    settings = house.engine.settings.model_copy(update={"operation_timeout_seconds": 0.3})
+    hurried = GraphQLHTTP(replace(house.engine, settings=settings), guarded)
+    query = 'mutation { a: write(what: "1") b: write(what: "2") c: writeSlowly }'
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(hurried), base_url="http://api.test") as http:
+        reply = await http.post("/graphql", json={"query": query}, headers={"x-api-key": key.secret})
+    assert (reply.status_code, reply.json()["data"]) == (200, {"a": "1", "b": "2", "c": None})
+    quota = (await house.data("{ viewer { quota { used reserved } } }", key=key))["viewer"]["quota"]
+    assert quota == {"used": 2, "reserved": 0}
 
 
 async def test_usage_can_be_asked_for_sixty_times_a_minute(house: Any) -> None:
