@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from piccolo.conf.apps import AppRegistry
+from api_factory.home import settle_home
 
-from api_factory.db import Engine
-from api_factory.settings import Settings
+settle_home()  # the next import asks for a home
+
+from piccolo.conf.apps import AppRegistry  # noqa: E402
+
+from api_factory.db import Engine  # noqa: E402
+from api_factory.settings import Settings  # noqa: E402
 
 DB = Engine(config={"dsn": Settings().database_dsn})
 

@@ -13,7 +13,7 @@ _STRAY_IN_DATABASE = frozenset("/@:")
 _DEFAULT_PORT = "5432"
 _LARGEST_PORT = 65_535
 _USUAL_MISTAKE = (
-    "write postgresql://USER:PASSWORD@HOST:5432/DATABASE, with special characters of the password "
+    "write postgresql://user:password@host:5432/name, with special characters of the password "
     "percent-encoded, such as %2F for / and %40 for @"
 )
 

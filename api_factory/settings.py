@@ -23,7 +23,7 @@ from api_factory.errors import ConfigurationError
 
 MINIMUM_PEPPER_BYTES = 32
 MINIMUM_PEPPER_CHARACTERS = 10
-SECRETS_DIR_VARIABLE = "API_FACTORY_SECRETS_DIR"
+FILES_VARIABLE = "API_FACTORY_SECRETS_DIR"
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="API_FACTORY_",
         env_file=".env",
-        secrets_dir=os.environ.get(SECRETS_DIR_VARIABLE),
+        secrets_dir=os.environ.get(FILES_VARIABLE),
         extra="ignore",
         frozen=True,
         populate_by_name=True,
@@ -209,7 +209,7 @@ def _read_pepper(path: Path) -> bytes:
 
 def load_settings(**overrides: Any) -> Settings:
     """Read and check the settings. Raises `ConfigurationError` with one sentence that names the setting."""
-    _check_secrets_dir(os.environ.get(SECRETS_DIR_VARIABLE))
+    _check_secrets_dir(os.environ.get(FILES_VARIABLE))
     try:
         settings = Settings(**overrides)
     except OSError as error:
@@ -218,7 +218,7 @@ def load_settings(**overrides: Any) -> Settings:
         ) from None
     except UnicodeDecodeError:
         raise ConfigurationError(
-            f".env or a file of {SECRETS_DIR_VARIABLE} is not UTF-8; save it as UTF-8."
+            f".env or a file of {FILES_VARIABLE} is not UTF-8; save it as UTF-8."
         ) from None
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
@@ -236,7 +236,7 @@ def _check_secrets_dir(name: str | None) -> None:
     # Left to itself a place that is not there is a warning, and the server starts without its secrets.
     if name and not (Path(name).is_dir() and os.access(name, os.R_OK | os.X_OK)):
         raise ConfigurationError(
-            f"{SECRETS_DIR_VARIABLE}: {name} is no directory that this user can read; correct or unset it."
+            f"{FILES_VARIABLE}: {name} is no directory that this user can read; correct or unset it."
         )
 
 

@@ -207,15 +207,18 @@ async def test_a_migration_gives_up_on_a_table_that_somebody_holds(fresh_databas
     await database.close()
 
 
-def test_a_user_without_home_and_name_can_load_everything() -> None:
+@pytest.mark.parametrize(
+    "first",
+    ["import piccolo_conf", "from api_factory.db import Database; Database('postgresql://nobody@h/x')"],
+)
+def test_a_user_without_home_and_name_can_load_everything(first: str) -> None:
     script = (
         "import os, pathlib\n"
         "def homeless(*_): raise RuntimeError('no home')\n"
         "pathlib.Path.home = homeless\n"
         "os.path.expanduser = lambda path: path\n"
-        "from api_factory.db import Database\n"
-        "Database('postgresql://nobody@192.0.2.1/none')\n"
-        "import piccolo_conf\n"
+        f"{first}\n"
+        "import piccolo_conf, api_factory.cli.history\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
