@@ -4,6 +4,7 @@
 python3 dev.py demo [OPTION...]     start the server with demo data and print a key and a ready curl
 python3 dev.py serve [OPTION...]    start the server
 python3 dev.py test [ARGUMENT...]   run the tests; arguments go to pytest
+python3 dev.py faults [--minutes N] kill, freeze and cut everything under load, again and again for N minutes
 python3 dev.py lint                 formatting, style, types and import contracts
 python3 dev.py check                everything that is checked besides the tests
 python3 dev.py run COMMAND...       run any command inside the environment, api-factory for one
@@ -40,6 +41,7 @@ COMMANDS = {
     "demo": ["api-factory", "demo"],
     "serve": ["api-factory", "serve"],
     "test": ["python", "-m", "pytest"],
+    "faults": ["python", "-m", "pytest", "tests/faults"],
     "lint": ["python", "-m", "checks", "--fast"],
     "check": ["python", "-m", "checks"],
     "run": [],
@@ -148,12 +150,24 @@ def execute(name: str, arguments: list[str]) -> None:
         "PATH": f"{VENV / 'bin'}:{os.environ.get('PATH', os.defpath)}",
     }
     env.pop("PYTHONHOME", None)
+    if name == "faults" and "--minutes" in argv:
+        place = argv.index("--minutes")
+        env["FAULTS_MINUTES"] = minutes(argv[place + 1 : place + 2])
+        del argv[place : place + 2]
     if name not in KEEPS_DIRECTORY:
         os.chdir(ROOT)
     try:
         os.execvpe(argv[0], argv, env)
     except OSError as error:
         sys.exit(f"{argv[0]}: {error.strerror}")
+
+
+def minutes(words: list[str]) -> str:
+    """Return how long the faults go on, as it was written."""
+    try:
+        return str(float(words[0]))
+    except (IndexError, ValueError):
+        sys.exit("How many minutes? python3 dev.py faults --minutes 30")
 
 
 def main() -> None:
