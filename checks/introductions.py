@@ -15,7 +15,7 @@ never changes. `retryAfter` in the extensions and the header `Retry-After`, both
 retry helps. The guard's refusals keep their status for every client; a wrong GraphQL document is 400, or 200
 for clients that read plain `application/json` only.
 
-`PAYMENT_REQUIRED` and `IDEMPOTENCY_CONFLICT` are reserved: nothing raises them yet."""
+`PAYMENT_REQUIRED` is reserved: nothing raises it yet."""
 
 GRAPHQL: Final = """\
 The whole schema with its applied directives: [schema.graphql](schema.graphql), here with the built-in actions
@@ -38,7 +38,7 @@ From the environment, from `.env` in the working directory, or from files of the
 `API_FACTORY_SECRETS_DIR` names. The environment wins. They are checked once, at the start; in production a
 missing or weak secret stops it with one sentence that names the setting and the fix.
 
-`REDIS_URL` is looked at by `api-factory doctor` only: limits shared by Redis are not there yet.
+Without `REDIS_URL`, several workers of one machine count in an embedded Valkey.
 
 Besides: `API_FACTORY_POSTGRES_BIN` names the folder of the PostgreSQL programs for the embedded server, and
 `API_FACTORY_VENV` another place than `.venv` for `dev.py`."""

@@ -202,6 +202,8 @@ def _one_of_each() -> str:
     recorded.rate_limited("minute")
     recorded.quota_refused()
     recorded.ledger_commit(0.0, 1)
+    recorded.limits_alone(True)
+    recorded.idempotent_replay()
     body, _ = recorded.render(DatabaseGauges({}, {}, 0, 0))
     return body.decode()
 
