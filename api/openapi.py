@@ -16,6 +16,9 @@ from api_factory.errors import (
     BadUserInput,
     BodyTooLarge,
     CostLimitExceeded,
+    IdempotencyConflict,
+    IdempotencyMismatch,
+    IdempotencyOutcomeNotKept,
     InternalError,
     InvalidKey,
     NotFound,
@@ -51,6 +54,19 @@ _EXAMPLES: Final[Mapping[str, object]] = {
     "object": {},
 }
 
+_IDEMPOTENCY_KEY: Final[Json] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 257},
+    "description": "A new UUID for each new request, the same for its retries: whatever happens in between, "
+    "the call is charged once, and a retry gets the same reply byte for byte. While the first is running a "
+    "retry is refused with 409, and with another payload with 422.",
+    "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
+}
+_OF_A_REPLAY: Final = ("Idempotency-Replayed", "X-Original-Request-Id")
+_REPEATABLE: Final[Json] = {"parameters": [{"$ref": "#/components/parameters/IdempotencyKey"}]}
+
 
 def refusals() -> tuple[Exception, ...]:
     """Return one example of everything a call of an action can be refused with."""
@@ -64,6 +80,9 @@ def refusals() -> tuple[Exception, ...]:
         NotFound(f"There is no action of that name; GET {ACTIONS_PATH} lists them."),
         BodyTooLarge(),
         UnsupportedMediaType(),
+        IdempotencyConflict(retry_after_seconds=1),
+        IdempotencyOutcomeNotKept(),
+        IdempotencyMismatch(),
         ActionError("The text is too long.", "TEXT_TOO_LONG", maximum=10_000),
         RateLimited(policy="minute", limit=60, window_seconds=60, remaining=0, retry_after_seconds=12),
         QuotaExceeded(units=1, limit=1000, used=1000, reset_seconds=86_400),
@@ -89,6 +108,7 @@ def document(forms: Mapping[str, Form], version: str) -> Json:
             "schemas": builder.schemas,
             "responses": _problem_responses(),
             "headers": _headers(),
+            "parameters": {"IdempotencyKey": _IDEMPOTENCY_KEY},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -118,11 +138,11 @@ class _Builder:
             text = {"name": "text", "in": "query", "required": True, "schema": {"type": "string"}}
             paths[ECHO_PATH] = {
                 "get": {**self._call(echo, "helloEcho"), "parameters": [{**text, "example": "hello"}]},
-                "post": {**self._call(echo, "helloEchoPost"), "requestBody": self._body(echo)},
+                "post": {**self._call(echo, "helloEchoPost"), **_REPEATABLE, "requestBody": self._body(echo)},
             }
         paths[ACTIONS_PATH] = {"get": _catalogue_operation(), "post": self._generic()}
         for name, form in self._forms.items():
-            operation = {**self._call(form, name), "requestBody": self._body(form)}
+            operation = {**self._call(form, name), **_REPEATABLE, "requestBody": self._body(form)}
             paths[f"{ACTIONS_PATH}/{name}"] = {"post": operation}
         return paths
 
@@ -163,6 +183,7 @@ class _Builder:
             "operationId": "callAction",
             "tags": ["actions"],
             "summary": "Call the action that the body names.",
+            **_REPEATABLE,
             "security": [{"bearer": []}, {"apiKey": []}, {}],
             "requestBody": {
                 "required": True,
@@ -193,7 +214,7 @@ class _WithoutFieldTitles(GenerateJsonSchema):
 
 def _answers(result: Json) -> Json:
     content = {"schema": {"allOf": [result, {"$ref": _REF.format(model="Answer")}]}}
-    names = ("RateLimit-Policy", "RateLimit", "X-Request-Id")
+    names = ("RateLimit-Policy", "RateLimit", "X-Request-Id", *_OF_A_REPLAY)
     answered = {
         "description": "The result, after its charge was committed.",
         "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},
@@ -245,6 +266,8 @@ def _headers() -> Json:
     texts = {
         "RateLimit-Policy": 'The limits that apply, such as `"minute";q=60;w=60`.',
         "RateLimit": 'What is left of them, such as `"minute";r=59;t=42`.',
+        "Idempotency-Replayed": "`true` when this is the stored reply to an earlier request, free of charge.",
+        "X-Original-Request-Id": "The id of the request whose reply this is, when it is a stored one.",
         "Retry-After": "Seconds after which a retry can succeed.",
         "WWW-Authenticate": "How to present a key (RFC 6750).",
         "X-Request-Id": "The id of this request; quote it when you report a fault.",

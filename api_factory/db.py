@@ -48,6 +48,8 @@ _OUTAGES = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.QueryCanceledError,
     asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.PostgresIOError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.ObjectNotInPrerequisiteStateError,
@@ -245,12 +247,22 @@ class Database:
             if self._engine.pool is None:
                 raise Unavailable("The database pool is not open.")
             async with self._engine.pool.acquire(timeout=self._command_timeout_seconds) as connection:
-                yield connection
+                try:
+                    yield connection
+                except (asyncio.CancelledError, TimeoutError):
+                    # To give it back would wait for the server to acknowledge, and it may be silent for long.
+                    connection.terminate()
+                    raise
 
-    async def fetch(self, sql: str, *arguments: object) -> Sequence[asyncpg.Record]:
-        """Run one statement, in the current transaction if there is one; return its rows."""
+    async def fetch(
+        self, sql: str, *arguments: object, timeout_seconds: float | None = None
+    ) -> Sequence[asyncpg.Record]:
+        """Run one statement, in the current transaction if there is one; return its rows.
+
+        `timeout_seconds` replaces the pool's for this statement.
+        """
         async with self._connection() as connection:
-            rows: Sequence[asyncpg.Record] = await connection.fetch(sql, *arguments)
+            rows: Sequence[asyncpg.Record] = await connection.fetch(sql, *arguments, timeout=timeout_seconds)
             return rows
 
     async def fetchrow(self, sql: str, *arguments: object) -> asyncpg.Record | None:

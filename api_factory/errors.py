@@ -324,6 +324,10 @@ class IdempotencyMismatch(IdempotencyConflict):
     status = 422
 
 
+class IdempotencyOutcomeNotKept(IdempotencyConflict):
+    """The request with this Idempotency-Key was done, and its reply was too large to keep; use a new key."""
+
+
 class Unavailable(ApiFactoryError):
     """A part this server needs is not available; retry after the time in Retry-After."""
 

@@ -2,6 +2,7 @@
 
 A face says what an operation would do (`Ask`), enters with `admit`, runs the actions on the `Admission`
 it gets, and leaves with `settle`. Nothing that costs units is answered before `settle` has returned.
+An admission that holds a `replay` is a retry: the face answers with it, and runs and settles nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from ipaddress import ip_address, ip_network
 from typing import Final, Protocol
@@ -25,6 +26,7 @@ from api_factory.errors import (
     ActionNotAllowed,
     AddressNotAllowed,
     ApiFactoryError,
+    BadUserInput,
     InternalError,
     InvalidKey,
     KeyExpired,
@@ -40,7 +42,19 @@ from api_factory.keys import Keys, KeySnapshot, Presented, SecretDigest, parse
 from api_factory.limits import Demand, Limits, QuotaStatus, WindowStatus, render_limits, render_policies
 from api_factory.metrics import Metrics
 from api_factory.rates import Rate
-from api_factory.usage import Ledger, Line, Payer, QuotaStanding, Reservation, Stale
+from api_factory.usage import (
+    Entry,
+    Finish,
+    Idempotency,
+    IdempotencyRequest,
+    Ledger,
+    Line,
+    Outcome,
+    Payer,
+    QuotaStanding,
+    Reservation,
+    Stale,
+)
 
 LOGGER = logging.getLogger("api_factory.guard")
 
@@ -65,6 +79,15 @@ class Ask:
     """Limits of fields that are no actions: the field's coordinate and its rate, once a use."""
     weight: int = 1
     """What it counts against the account's rate limits: one for each thing it asks for at the top."""
+    is_mutation: bool = False
+    """It changes something, whether or not it costs anything."""
+    shows_secret: bool = False
+    """Its reply holds a secret, which is shown once and kept nowhere."""
+
+    @property
+    def has_effect(self) -> bool:
+        """Tell whether running it twice differs from running it once."""
+        return self.is_mutation or any(is_billable(action) for action in self.calls)
 
 
 class Snapshots(Protocol):
@@ -94,6 +117,10 @@ class Admission:
     windows: tuple[WindowStatus, ...] = ()
     reservation: Reservation | None = None
     standing: QuotaStanding | None = None
+    entry: Entry | None = None
+    """Set when a retry of this request may come: `settle` wants the outcome then."""
+    replay: Outcome | None = None
+    """What this request was answered before; nothing is run."""
     succeeded: list[bool] = field(default_factory=list)
     units_charged: int = 0
     _ran: dict[int, tuple[str, float]] = field(default_factory=dict)
@@ -163,9 +190,18 @@ class Admission:
             if is_billable(action)
         ]
 
+    @property
+    def units(self) -> int:
+        """Return what a settlement would charge as things stand."""
+        return sum(line.units for line in self.lines())
+
     def headers(self) -> dict[str, str]:
-        """Return RateLimit-Policy and RateLimit as they stand; empty without a key."""
-        return rate_limit_headers(self.windows, self.standing)
+        """Return RateLimit-Policy and RateLimit as they stand, if any; a replay says that it is one."""
+        headers = rate_limit_headers(self.windows, self.standing)
+        if self.replay is not None:
+            headers["Idempotency-Replayed"] = "true"
+            headers["X-Original-Request-Id"] = self.replay.request_id
+        return headers
 
     def show_limits(self, error: ApiFactoryError) -> None:
         """Put the same headers on a refusal that comes after the admission; those it has already stay."""
@@ -175,13 +211,14 @@ class Admission:
 class Guard:
     """Lets an operation in and settles it; every face enters here and nowhere else."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a part
         self,
         *,
         snapshots: Snapshots,
         keys: Keys,
         limits: Limits,
         ledger: Ledger,
+        idempotency: Idempotency,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
@@ -190,6 +227,7 @@ class Guard:
         self._keys = keys
         self._limits = limits
         self._ledger = ledger
+        self._idempotency = idempotency
         self._metrics = metrics
         self._clock = clock
         self._exhausted: dict[tuple[UUID, bool], tuple[int, float, QuotaStanding]] = {}
@@ -197,13 +235,23 @@ class Guard:
         self._used: dict[UUID, datetime] = {}
         self._looks = (0, 0)
 
-    async def admit(self, credentials: Credentials, ask: Ask, request_id: str) -> Admission:
+    async def admit(
+        self,
+        credentials: Credentials,
+        ask: Ask,
+        request_id: str,
+        idempotency: IdempotencyRequest | None = None,
+    ) -> Admission:
         """Check everything that can be checked before anything runs; hold units where an action asks for it.
 
-        Raises the refusal, which then carries the RateLimit headers. A refused operation has charged
-        nothing; one that a rate limit refused has taken nothing from any limit either.
+        With `idempotency`, an operation that has an effect is run by one attempt at a time, and one that has
+        been settled is admitted with its `replay`. Raises the refusal, which then carries the RateLimit
+        headers. A refused operation has charged nothing; one that a rate limit refused has taken nothing
+        from any limit either.
         """
         if credentials.text is None:
+            if idempotency is not None:
+                _check_belongs(ask)
             return await self._admit_anonymous(credentials, ask, request_id)
         snapshot, secret = await self._identify(credentials)
         _check_permission(snapshot, ask)
@@ -217,25 +265,51 @@ class Guard:
             secret=secret,
             succeeded=[False] * len(ask.calls),
         )
+        if idempotency is not None and ask.has_effect:
+            return await self._admit_once(admission, idempotency)
         self._refuse_exhausted(admission)
         admission.windows = await self._take(self._demands_of(snapshot, ask))
         self._used[snapshot.key_id] = self._snapshots.database_now()
-        if any(action.charge == "reserve" and is_billable(action) for action in ask.calls):
+        if _is_held(ask):
             await self._reserve(admission)
         return admission
 
-    async def settle(self, admission: Admission) -> None:
+    async def settle(self, admission: Admission, outcome: Outcome | None = None) -> None:
         """Charge what succeeded, durably; only after this returns may the reply leave.
 
+        An admission that holds an entry is settled with the whole reply, which is stored in the transaction
+        of the charge; without one, or when it is a passing failure that costs nothing, a retry runs anew.
         Raises the refusal that must then be the whole reply: the quota ran out meanwhile or the key was
         revoked, and nothing is charged; or the database went away, and whether it was is not known.
         """
         admission.observe()
         lines = admission.lines()
-        if not lines:
-            return
+        if admission.entry is not None:
+            await self._settle_once(admission, admission.entry, lines, outcome)
+        elif lines:
+            await self._charge(admission, lines, None)
+
+    async def _settle_once(
+        self, admission: Admission, entry: Entry, lines: Sequence[Line], outcome: Outcome | None
+    ) -> None:
+        finish = None
+        if outcome is not None and not (outcome.is_passing and admission.units == 0):
+            finish = self._idempotency.finish(entry, outcome)
         try:
-            admission.standing = await self._commit(admission, lines)
+            if lines:
+                await self._charge(admission, lines, finish)
+            elif finish is not None:
+                await self._idempotency.keep(finish)
+        except BaseException:
+            await self.abandon(admission)
+            raise
+        admission.entry = None
+        if finish is None:
+            await self._idempotency.forget(entry)
+
+    async def _charge(self, admission: Admission, lines: Sequence[Line], finish: Finish | None) -> None:
+        try:
+            admission.standing = await self._commit(admission, lines, finish)
         except QuotaExceeded as error:
             self._remember_exhausted(admission, error)
             raise self._with_headers(error, admission) from None
@@ -252,6 +326,9 @@ class Guard:
         """Give back what was held: the operation ended without an answer. Never raises."""
         admission.observe()
         reservation, admission.reservation = admission.reservation, None
+        entry, admission.entry = admission.entry, None
+        if entry is not None:
+            await self._idempotency.forget(entry)
         if reservation is None:
             return
         try:
@@ -286,9 +363,48 @@ class Guard:
             succeeded=[False] * len(ask.calls),
         )
         # Without a key it is the address that an action's own limit counts.
-        demands = _own_demands(f"address:{_counted_address(credentials.address)}", ask)
+        address = f"address:{_counted_address(credentials.address)}"
+        demands = _own_demands(address, address, ask)
         admission.windows = await self._take(demands)
         return admission
+
+    async def _admit_once(self, admission: Admission, request: IdempotencyRequest) -> Admission:
+        """Admit one attempt of a request that may come again.
+
+        A retry passes the limits like any call; the quota is not asked, for the first attempt may have used
+        the last of it.
+        """
+        if admission.ask.shows_secret:
+            raise BadUserInput(
+                "A reply with a secret in it is never stored, so Idempotency-Key is not possible here; leave "
+                "the header out, or do not select the secret."
+            )
+        if admission.snapshot is not None:
+            admission.windows = await self._take(self._demands_of(admission.snapshot, admission.ask))
+            self._used[admission.snapshot.key_id] = self._snapshots.database_now()
+        begun = await self._begin(admission, request)
+        if isinstance(begun, Outcome):
+            self._metrics.idempotent_replay()
+            admission.replay = begun
+            return admission
+        admission.entry = begun
+        admission.caller = replace(admission.caller, idempotency_key=request.name)
+        try:
+            self._refuse_exhausted(admission)
+            if _is_held(admission.ask):
+                await self._reserve(admission)
+        except BaseException:
+            await self.abandon(admission)
+            raise
+        return admission
+
+    async def _begin(self, admission: Admission, request: IdempotencyRequest) -> Entry | Outcome:
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._idempotency.begin(request, admission.payer, admission.request_id)
+            except Stale:
+                await self._read_again(admission)
+        raise Unavailable("The key is being changed; retry.")
 
     async def _identify(self, credentials: Credentials) -> tuple[KeySnapshot, SecretDigest]:
         """Find the key behind the text; unknown, malformed, revoked and wrong answer alike."""
@@ -367,12 +483,14 @@ class Guard:
                 return
         raise Unavailable("The key is being changed; retry.")
 
-    async def _commit(self, admission: Admission, lines: Sequence[Line]) -> QuotaStanding:
+    async def _commit(
+        self, admission: Admission, lines: Sequence[Line], finish: Finish | None
+    ) -> QuotaStanding:
         for _ in range(ATTEMPTS):
             try:
                 if admission.reservation is not None:
-                    return await self._ledger.settle(admission.reservation, admission.payer, lines)
-                return await self._ledger.charge(admission.payer, lines, admission.request_id)
+                    return await self._ledger.settle(admission.reservation, admission.payer, lines, finish)
+                return await self._ledger.charge(admission.payer, lines, admission.request_id, finish)
             except Stale:
                 await self._read_again(admission)
         raise Unavailable("The key is being changed; retry.")
@@ -383,6 +501,9 @@ class Guard:
         snapshot, secret = await self._identify(admission.credentials)
         _check_permission(snapshot, admission.ask)
         admission.snapshot, admission.secret = snapshot, secret
+        admission.caller = replace(
+            _caller(snapshot, admission.request_id), idempotency_key=admission.caller.idempotency_key
+        )
 
     def _refuse_exhausted(self, admission: Admission) -> None:
         """Refuse without input or output what the ledger is known to refuse for the rest of the period."""
@@ -457,6 +578,15 @@ def rate_limit_headers(windows: Sequence[WindowStatus], standing: QuotaStanding 
     return {"RateLimit-Policy": render_policies(windows, quota), "RateLimit": render_limits(windows, quota)}
 
 
+def _is_held(ask: Ask) -> bool:
+    return any(action.charge == "reserve" and is_billable(action) for action in ask.calls)
+
+
+def _check_belongs(ask: Ask) -> None:
+    if ask.has_effect and not ask.key_required:
+        raise BadUserInput("Idempotency-Key belongs to an API key; send one, or leave the header out.")
+
+
 def _counted_address(address: str) -> str:
     """Return what a limit without a key counts: an IPv4 address, or the /64 that one customer gets."""
     try:
@@ -506,22 +636,22 @@ def _caller(snapshot: KeySnapshot, request_id: str) -> Caller:
 def _build_demands(snapshot: KeySnapshot, ask: Ask) -> tuple[Demand, ...]:
     """The account's own limits count what is asked for; an action's count its calls by this key."""
     mode = "live" if snapshot.livemode else "test"
-    account = f"account:{snapshot.account_id.hex}:{mode}"
+    owner = f"account:{snapshot.account_id.hex}"
     cost = max(ask.weight, len(ask.calls))
-    demands = [Demand(rate, rate.name, account, cost) for rate in snapshot.rates]
-    return (*demands, *_own_demands(f"key:{snapshot.key_id.hex}", ask))
+    demands = [Demand(rate, rate.name, f"{owner}:{mode}", cost, owner) for rate in snapshot.rates]
+    return (*demands, *_own_demands(owner, f"key:{snapshot.key_id.hex}", ask))
 
 
-def _own_demands(subject: str, ask: Ask) -> list[Demand]:
+def _own_demands(owner: str, subject: str, ask: Ask) -> list[Demand]:
     """Return the limits that the actions and fields of an operation bring themselves."""
     rates = {action.name: action.rates for action in ask.calls}
     demands = [
-        Demand(rate, f"{name}-{rate.name}", f"{subject}:{name}", times)
+        Demand(rate, f"{name}-{rate.name}", f"{subject}:{name}", times, owner)
         for name, times in Counter(action.name for action in ask.calls).items()
         for rate in rates[name]
     ]
     demands += [
-        Demand(rate, f"{coordinate}-{rate.name}", f"{subject}:{coordinate}", times)
+        Demand(rate, f"{coordinate}-{rate.name}", f"{subject}:{coordinate}", times, owner)
         for (coordinate, rate), times in Counter(ask.field_rates).items()
     ]
     return demands

@@ -82,11 +82,23 @@ class Metrics:
             _counter(registry, "rate_limited", "Calls refused by a rate limit.", "policy").labels
         )
         self._quota_refusals = _counter(registry, "quota_refusals", "Calls refused for want of quota.")
+        self._replays = _counter(
+            registry, "idempotent_replays", "Replies given again for an Idempotency-Key."
+        )
         self._commit_seconds = _histogram(
             registry, "ledger_commit_seconds", "Time that the ledger took to commit a batch.", _SECONDS
         )
         self._batch_size = _histogram(
             registry, "ledger_batch_size", "Charges committed in one batch.", _BATCH_SIZES
+        )
+        self._limits_degraded = Gauge(
+            "api_factory_limits_degraded",
+            "Workers that enforce their part of the limits alone, because the shared store is away.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._limits_switches = _counter(
+            registry, "limits_switches", "Switches between the shared store of limits and memory.", "to"
         )
         self._pool_in_use = Gauge(
             "api_factory_db_pool_in_use",
@@ -94,6 +106,11 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+
+    def limits_alone(self, is_alone: bool) -> None:
+        """State that this worker began to enforce its part of the limits alone, or no longer does."""
+        self._limits_degraded.set(int(is_alone))
+        self._limits_switches.labels("memory" if is_alone else "shared").inc()
 
     def request(self, surface: str, code: str, seconds: float) -> None:
         """Count one answered request of a surface (`graphql`, `rest`, …) by its code, `OK` or a refusal's."""
@@ -116,6 +133,10 @@ class Metrics:
     def quota_refused(self) -> None:
         """Count one call refused because its quota is used up."""
         self._quota_refusals.inc()
+
+    def idempotent_replay(self) -> None:
+        """Count one retry that was given the stored outcome."""
+        self._replays.inc()
 
     def ledger_commit(self, seconds: float, batch_size: int) -> None:
         """Record one committed batch of the ledger."""

@@ -51,8 +51,9 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(
         default=None,
         validation_alias="REDIS_URL",
-        description="Redis or Valkey for limits that several workers share. This version does not use it: "
-        "limits are counted in the memory of each worker.",
+        description="Redis or Valkey for limits that several workers share: `redis://`, `rediss://`, "
+        "`unix://`, `redis+cluster://host:6379` or `redis+sentinel://host:26379/service`. "
+        "Unset: `serve --workers` starts an embedded Valkey, which the workers of one machine share.",
     )
     env: Literal["development", "production"] = Field(
         default="development",
@@ -93,10 +94,23 @@ class Settings(BaseSettings):
         default=1,
         ge=1,
         le=1_000,
-        description="Processes that share the rate limits without a Redis, each enforcing its part. "
+        description="Processes that share the rate limits; while no Redis is there, each enforces its part. "
         "`serve --workers` sets it.",
     )
     database_pool_size: int = Field(default=8, ge=1, le=100, description="Connections of each worker's pool.")
+    worker_lease_seconds: float = Field(
+        default=15.0,
+        ge=1,
+        le=600,
+        description="How long a worker may be silent before what it holds goes back to the accounts; it "
+        "speaks five times as often. The same for every worker of a database.",
+    )
+    ledger_queue_limit: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Charges that may wait for the database in one worker; beyond it calls get 503.",
+    )
     max_body_bytes: int = Field(
         default=1_000_000, ge=1_000, le=100_000_000, description="Largest request body that is read."
     )
@@ -105,6 +119,19 @@ class Settings(BaseSettings):
     )
     operation_timeout_seconds: float = Field(
         default=30.0, gt=0, le=600, description="Longest time one operation may run before it is given up."
+    )
+    usage_retention_months: int | None = Field(
+        default=None,
+        ge=2,
+        le=1_200,
+        description="Whole months for which usage events are kept; earlier ones are dropped. "
+        "Unset: kept for ever.",
+    )
+    idempotency_ttl_seconds: int = Field(
+        default=86_400,
+        ge=60,
+        le=2_592_000,
+        description="How long the outcome of a request with an Idempotency-Key is kept for its retries.",
     )
     shutdown_grace_seconds: int = Field(
         default=20, ge=1, le=300, description="Time for requests under way to end at shutdown."
@@ -131,6 +158,11 @@ class Settings(BaseSettings):
     def embedded_directory(self) -> Path:
         """Return the directory of the embedded PostgreSQL, absolute."""
         return self.data_dir.absolute() / "postgres"
+
+    @property
+    def embedded_valkey_directory(self) -> Path:
+        """Return the directory of the embedded Valkey, absolute."""
+        return self.data_dir.absolute() / "valkey"
 
     @property
     def database_dsn(self) -> str:

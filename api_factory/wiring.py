@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import api_factory
@@ -20,12 +20,11 @@ from api_factory.embedded import EmbeddedPostgres
 from api_factory.errors import ApiFactoryError, Unavailable
 from api_factory.guard import Guard
 from api_factory.keys import KeyCache, Keys
-from api_factory.limits import Limits, WindowStorage
+from api_factory.limits import FailoverLimits, Limits, RedisBackend, WindowStorage, open_wire
 from api_factory.metrics import DatabaseGauges, Metrics
 from api_factory.periodic import Periodic
 from api_factory.settings import Settings
-from api_factory.usage import Ledger, RegisteredWorker, Usage
-from api_factory.usage.workers import HEARTBEAT_SECONDS
+from api_factory.usage import Idempotency, Ledger, RegisteredWorker, Usage
 
 LOGGER = logging.getLogger("api_factory.wiring")
 
@@ -33,9 +32,11 @@ SYSTEM: Final = Actor("system", "start")
 
 GAUGES_SECONDS: Final = 5.0
 CHECK_SECONDS: Final = 2.0
-VERIFY_SECONDS: Final = 600.0
+VERIFY_SECONDS: Final = 60.0
 PARTITIONS_SECONDS: Final = 3600.0
 LAST_USED_SECONDS: Final = 5.0
+IDEMPOTENCY_SECONDS: Final = 60.0
+LONGEST_COMMIT_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,13 @@ class Check:
     ok: bool
     detail: str
     milliseconds: float
+    is_required: bool = True
+    """False for a part without which the server goes on serving, if less well."""
 
 
 @dataclass(slots=True)
 class _Scrape:
     at: float = float("-inf")
-    drift: int | None = None
     gauges: DatabaseGauges = field(default_factory=lambda: DatabaseGauges({}, {}, None, 0))
 
 
@@ -70,6 +72,7 @@ class Engine:
     limits: Limits
     ledger: Ledger
     usage: Usage
+    idempotency: Idempotency
     guard: Guard
     metrics: Metrics
     worker: RegisteredWorker
@@ -104,19 +107,22 @@ class Engine:
             with contextlib.suppress(ApiFactoryError):
                 await farewell()
         await self.key_cache.close()
+        await self.limits.close()
         await self.db.close()
 
     async def readiness(self) -> Mapping[str, Check]:
         """Ask each part whether it can serve, each within two seconds."""
         database = await _check(self._database_answers)
-        if not database.ok:
+        checks = {"database": database}
+        if database.ok:
+            checks["migrations"] = await _check(self._migrations_are_applied)
+            checks["listener"] = await _check(self._listener_listens)
+        else:
             away = Check(False, "unknown while the database is away", 0.0)
-            return {"database": database, "migrations": away, "listener": away}
-        return {
-            "database": database,
-            "migrations": await _check(self._migrations_are_applied),
-            "listener": await _check(self._listener_listens),
-        }
+            checks.update(migrations=away, listener=away)
+        if self.settings.redis_url is not None:
+            checks["redis"] = replace(await _check(self.limits.check), is_required=False)
+        return checks
 
     async def database_gauges(self) -> DatabaseGauges:
         """Return what /metrics shows of the database, read at most every five seconds.
@@ -130,7 +136,7 @@ class Engine:
                 self._scrape.gauges = DatabaseGauges(
                     keys_by_status=await self.keys.count_by_status(),
                     accounts_over_quota=await self.usage.accounts_over_quota(),
-                    ledger_drift_units=self._scrape.drift,
+                    ledger_drift_units=await self.usage.last_drift(),
                     db_pool_in_use=self.db.in_use,
                 )
             except ApiFactoryError:
@@ -143,26 +149,39 @@ class Engine:
         await self.worker.register()
         await self.key_cache.open()
         await self.ledger.open()
+        await self._count_workers()
         for name, seconds, work in (
-            ("heartbeat", HEARTBEAT_SECONDS, self.worker.beat),
-            ("reaper", HEARTBEAT_SECONDS, self.worker.reap),
-            ("orphans", HEARTBEAT_SECONDS, self.ledger.release_orphans),
+            ("heartbeat", self.worker.heartbeat_seconds, self.worker.beat),
+            ("reaper", self.worker.heartbeat_seconds, self.worker.reap),
+            ("live workers", self.worker.heartbeat_seconds, self._count_workers),
+            ("orphans", self.worker.heartbeat_seconds, self.ledger.release_orphans),
+            ("idempotency entries left", self.worker.heartbeat_seconds, self.idempotency.forget_left),
+            ("expired outcomes", IDEMPOTENCY_SECONDS, self.idempotency.clean),
             ("last used", LAST_USED_SECONDS, self._write_last_used),
             ("partitions", PARTITIONS_SECONDS, self.usage.make_partitions),
-            ("verify", VERIFY_SECONDS, self._verify),
+            ("retention", PARTITIONS_SECONDS, self._drop_events),
+            ("verify", VERIFY_SECONDS, self.usage.verify_when_due),
             ("pool gauge", GAUGES_SECONDS, self._observe_pool),
         ):
             periodic = Periodic(name, seconds, work)
             periodic.start()
             self._background.append(periodic)
 
+    async def _count_workers(self) -> None:
+        """Know among how many the limits are divided when the shared store of them goes away."""
+        if self.settings.redis_url is not None:
+            self.limits.divisor = max(self.settings.workers, await self.worker.count_live())
+            with contextlib.suppress(Unavailable):  # it says so itself
+                await self.limits.check()
+
     async def _write_last_used(self) -> None:
         used = self.guard.take_used()
         if used:
             await self.keys.touch(used)
 
-    async def _verify(self) -> None:
-        self._scrape.drift = (await self.usage.verify()).drift
+    async def _drop_events(self) -> None:
+        if self.settings.usage_retention_months is not None:
+            await self.usage.drop_events(self.settings.usage_retention_months)
 
     async def _observe_pool(self) -> None:
         self.metrics.db_pool(self.db.in_use)
@@ -194,21 +213,24 @@ def build_engine(
     Raises `ActionDefinitionError` for actions that cannot be served and `ConfigurationError` for settings.
     """
     clock = clock or SystemClock()
-    if catalogue is None:
-        catalogue = Catalogue.load(settings.actions)
+    catalogue = Catalogue.load(settings.actions) if catalogue is None else catalogue
     db = Database(settings.database_dsn, pool_size=settings.database_pool_size)
     audit = Audit(db)
     metrics = Metrics(actions=[action.name for action in catalogue], version=api_factory.__version__)
-    worker = RegisteredWorker(db)
-    ledger = Ledger(db.connect, worker, observe=metrics.ledger_commit)
+    worker = RegisteredWorker(db, lease_seconds=settings.worker_lease_seconds)
+    ledger = Ledger(
+        db.connect, worker, observe=metrics.ledger_commit, queue_limit=settings.ledger_queue_limit
+    )
     key_cache = KeyCache(db, clock)
-    limits = Limits(WindowStorage(clock=clock), divisor=settings.workers)
+    limits = _build_limits(settings, clock, metrics)
     keys = Keys(db, audit, settings.peppers)
+    idempotency = _build_idempotency(settings, db, worker)
     guard = Guard(
         snapshots=key_cache,
         keys=keys,
         limits=limits,
         ledger=ledger,
+        idempotency=idempotency,
         metrics=metrics,
         clock=clock,
     )
@@ -225,10 +247,27 @@ def build_engine(
         limits=limits,
         ledger=ledger,
         usage=Usage(db),
+        idempotency=idempotency,
         guard=guard,
         metrics=metrics,
         worker=worker,
     )
+
+
+def _build_idempotency(settings: Settings, db: Database, worker: RegisteredWorker) -> Idempotency:
+    return Idempotency(
+        db,
+        worker,
+        ttl_seconds=settings.idempotency_ttl_seconds,
+        longest_seconds=settings.operation_timeout_seconds + LONGEST_COMMIT_SECONDS,
+    )
+
+
+def _build_limits(settings: Settings, clock: Clock, metrics: Metrics) -> Limits:
+    if settings.redis_url is None:
+        return Limits(WindowStorage(clock=clock), divisor=settings.workers)
+    backend = RedisBackend(open_wire(settings.redis_url.get_secret_value()))
+    return FailoverLimits(backend, clock=clock, divisor=settings.workers, observe=metrics.limits_alone)
 
 
 @contextlib.contextmanager

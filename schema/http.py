@@ -25,6 +25,7 @@ from api_factory.errors import (
     Unavailable,
 )
 from api_factory.ids import uuid7
+from api_factory.usage import IdempotencyRequest, Outcome, idempotency_request
 from schema.build import GuardedSchema
 from schema.context import Context
 from schema.documents import Documents
@@ -34,7 +35,7 @@ from schema.media import HTML, JSON, negotiate, wants_page
 from schema.refusals import DocumentRefused
 from schema.remembered import Remembered
 from schema.reply import Reply, Written, refuse, refuse_document, write_result
-from schema.request import ClientGone, GraphQLRequest, headers_of, read_request
+from schema.request import ClientGone, GraphQLRequest, Headers, headers_of, read_request
 
 if TYPE_CHECKING:
     from api_factory.guard import Admission
@@ -94,7 +95,8 @@ class GraphQLHTTP:
                 raise NotAcceptable
             request = await read_request(scope, headers, receive, self._engine.settings.max_body_bytes)
             credentials = from_headers(scope["headers"], _address(scope))
-            return await self._answer(request, credentials, media, request_id)
+            idempotency = _idempotency(scope, headers, request)
+            return await self._answer(request, credentials, media, request_id, idempotency)
         except DocumentRefused as refused:
             return refuse_document(refused, media or JSON)
         except ApiFactoryError as error:
@@ -121,17 +123,24 @@ class GraphQLHTTP:
         return is_open and scope["method"] == "GET" and wants_page(accept)
 
     async def _answer(
-        self, request: GraphQLRequest, credentials: Credentials, media: str, request_id: str
+        self,
+        request: GraphQLRequest,
+        credentials: Credentials,
+        media: str,
+        request_id: str,
+        idempotency: IdempotencyRequest | None,
     ) -> Reply:
         prepared = self._prepare(request)
         guard = self._engine.guard
-        admission = await guard.admit(credentials, prepared.survey.ask, request_id)
+        admission = await guard.admit(credentials, prepared.survey.ask, request_id, idempotency)
         self._documents.keep(prepared.document)
         if admission.caller.key_id:
             log.bind(account_id=admission.caller.account_id, key_id=admission.caller.key_id)
+        if admission.replay is not None:
+            return _replay(admission.replay, admission)
         try:
             written = await self._execute(prepared, admission, media, request_id)
-            await guard.settle(admission)
+            await guard.settle(admission, _outcome(written, media, admission))
         except BaseException as error:
             await guard.abandon(admission)
             if isinstance(error, ApiFactoryError):
@@ -186,6 +195,27 @@ class GraphQLHTTP:
             raise Unavailable(
                 f"The operation ran longer than {seconds:g} s and was given up; ask for less at once."
             ) from None
+
+
+def _idempotency(scope: Any, headers: Headers, request: GraphQLRequest) -> IdempotencyRequest | None:
+    text = headers.get(b"idempotency-key")
+    if text is None:
+        return None
+    return idempotency_request(
+        text, method=scope["method"], path=scope["path"], query=scope["query_string"], body=request.body
+    )
+
+
+def _outcome(written: Written, media: str, admission: Admission) -> Outcome | None:
+    if admission.entry is None:
+        return None
+    return Outcome(
+        written.status, written.code, media, written.body, admission.request_id, written.is_passing
+    )
+
+
+def _replay(outcome: Outcome, admission: Admission) -> Reply:
+    return Reply(outcome.status, outcome.body, outcome.media, outcome.code, admission.headers())
 
 
 def _address(scope: Any) -> str:

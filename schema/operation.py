@@ -25,6 +25,7 @@ from graphql import (
     GraphQLSkipDirective,
     InlineFragmentNode,
     OperationDefinitionNode,
+    OperationType,
     SelectionNode,
     SelectionSetNode,
     VariableNode,
@@ -41,6 +42,9 @@ from schema.directives import Policies, Policy
 
 MAX_STEPS: Final = 10_000
 """Most selections one pass looks at: interfaces in interfaces could multiply what a document may hold."""
+
+SECRETS: Final = frozenset({"ApiKeySecretPayload.secret"})
+"""Fields that show a secret once, so that no reply with one of them may be kept."""
 
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})
 _TOLD_TO_EVERYBODY: Final = frozenset({"__typename", "kind", "name"})
@@ -95,6 +99,8 @@ def survey(
             coordinate=walk.coordinate,
             field_rates=tuple(walk.rates),
             weight=max(1, walk.root_fields),
+            is_mutation=operation.operation is OperationType.MUTATION,
+            shows_secret=walk.shows_secret,
         ),
         calls=walk.calls,
         cost=cost,
@@ -117,6 +123,7 @@ class _Walk:
         self.scopes: set[str] = set()
         self.rates: list[tuple[str, Rate]] = []
         self.key_required = False
+        self.shows_secret = False
         self.coordinate: str | None = None
         self.is_constant = True
         self.root_fields = 0
@@ -153,6 +160,7 @@ class _Walk:
             return 0
         policy = self._policies[owner.name][name]
         self._require(policy)
+        self.shows_secret |= policy.coordinate in SECRETS
         if not is_action:
             # The guard takes an action's own rates with the call.
             self.rates += [(policy.coordinate, rate) for rate in policy.rates]

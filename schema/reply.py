@@ -61,12 +61,16 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A result as bytes, before it is known whether it may leave; `lost` are the root keys that had to go."""
+    """A result as bytes, before it is known whether it may leave.
+
+    `lost` are the root keys that had to go; `is_passing` tells of an error that a retry might not meet.
+    """
 
     body: bytes
     status: int
     code: str
     lost: frozenset[str] = frozenset()
+    is_passing: bool = False
 
 
 def _header(name: str, value: str) -> tuple[bytes, bytes]:
@@ -78,8 +82,9 @@ def write_result(result: ExecutionResult, media: str, request_id: str) -> Writte
     errors = result.errors or []
     shown = [_shown(error, request_id) for error in errors]
     status, code = _standing(result, errors, shown, media)
+    is_passing = any(map(_is_passing, errors))
     try:
-        return Written(_dumps(_payload(result.data, shown)), status, code)
+        return Written(_dumps(_payload(result.data, shown)), status, code, is_passing=is_passing)
     except TypeError:
         return _write_what_can_be(result.data or {}, shown, request_id)
 
@@ -135,7 +140,7 @@ def _write_what_can_be(data: Mapping[str, Any], shown: list[dict[str, Any]], req
         {"message": message, "path": [key], "extensions": _facts(InternalError(), request_id)}
         for key in sorted(lost)
     ]
-    return Written(_dumps(_payload(kept, shown)), 200, "INTERNAL", lost)
+    return Written(_dumps(_payload(kept, shown)), 200, "INTERNAL", lost, is_passing=True)
 
 
 def _payload(data: Any, shown: list[dict[str, Any]]) -> dict[str, Any]:
@@ -171,6 +176,16 @@ def _cause(error: GraphQLError) -> Exception:
     while isinstance(cause, GraphQLError) and cause.original_error is not None:
         cause = cause.original_error
     return cause
+
+
+def _is_passing(error: GraphQLError) -> bool:
+    cause = _cause(error)
+    if isinstance(cause, ApiFactoryError):
+        return cause.status >= 500 or cause.retry_after_seconds is not None
+    if isinstance(cause, GraphQLError):
+        # Without nodes it is a result that does not fit its type.
+        return not cause.nodes
+    return not isinstance(cause, ActionError)
 
 
 def _located(error: GraphQLError) -> dict[str, Any]:

@@ -30,12 +30,13 @@ class ClientGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class GraphQLRequest:
-    """One request: the document's text, its variables, and which of its operations is meant."""
+    """One request: the document's text, its variables, which of its operations is meant, and the raw body."""
 
     query: str
     variables: dict[str, Any]
     operation_name: str | None
     is_get: bool
+    body: bytes = b""
 
 
 def headers_of(pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -61,11 +62,11 @@ async def read_request(scope: Any, headers: Headers, receive: Any, max_body_byte
     if scope["method"] == "POST":
         _check_content(headers)
         body = await _read_body(headers, receive, max_body_bytes)
-        return _request(_loads(body, "The body"), is_get=False)
+        return _request(_loads(body, "The body"), body, is_get=False)
     if scope["method"] == "GET":
         if not names_graphql(headers.get(b"accept", "")):
             raise NotAcceptable(f"A GET must say what it accepts; send Accept: {GRAPHQL}.")
-        return _request(_parameters(scope["query_string"]), is_get=True)
+        return _request(_parameters(scope["query_string"]), b"", is_get=True)
     raise MethodNotAllowed(headers={"Allow": "GET, POST"})
 
 
@@ -128,7 +129,7 @@ def _parameters(query_string: bytes) -> dict[str, Any]:
     return members
 
 
-def _request(members: Any, *, is_get: bool) -> GraphQLRequest:
+def _request(members: Any, body: bytes, *, is_get: bool) -> GraphQLRequest:
     if isinstance(members, list):
         raise RequestMalformed("Batches are not accepted; send one operation in each request.")
     if not isinstance(members, dict):
@@ -141,4 +142,4 @@ def _request(members: Any, *, is_get: bool) -> GraphQLRequest:
     for member in ("variables", "extensions"):
         if not (members.get(member) is None or isinstance(members[member], dict)):
             raise RequestMalformed(f"{member} must be a JSON object or null.")
-    return GraphQLRequest(query, members.get("variables") or {}, name, is_get)
+    return GraphQLRequest(query, members.get("variables") or {}, name, is_get, body)

@@ -31,7 +31,8 @@ NAME = f"api_factory_test_{RUN}_{WORKER or 'main'}"
 LOCK = 0x74657374
 
 _TRUNCATE = (
-    "TRUNCATE api_key_secret, api_key, account, plan, audit_entry, quota, usage_event, reservation, worker "
+    "TRUNCATE api_key_secret, api_key, account, plan, audit_entry, quota, usage_event, reservation, worker, "
+    "verification, usage_retained, idempotency "
     "CASCADE"
 )
 _REAL_TIME = (
@@ -123,6 +124,32 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         yield opened
     finally:
         await opened.close()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """The address of a Redis: TEST_REDIS_URL, or the one of this machine, or a Valkey started for the run.
+
+    It may be in use for something else: a test names its own keys, and neither empties nor stops it.
+    """
+    from api_factory.embedded import EmbeddedValkey
+
+    url = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379")
+    if "TEST_REDIS_URL" in os.environ or _redis_answers(url):
+        yield url
+        return
+    with tempfile.TemporaryDirectory(prefix="af-") as directory, EmbeddedValkey(Path(directory)) as valkey:
+        yield valkey.url
+
+
+def _redis_answers(url: str) -> bool:
+    import redis
+
+    try:
+        with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import api_factory
 from api.bodies import read_object, read_query
 from api.forms import Form
 from api.openapi import ACTIONS_PATH, ECHO_PATH, OPENAPI_PATH, PING_PATH, document
+from api.problems import MEDIA_TYPE as PROBLEM
 from api.problems import ProblemResponse
 from api_factory import log
 from api_factory.actions import Action, ActionError, readable
@@ -23,8 +24,11 @@ from api_factory.credentials import from_headers
 from api_factory.errors import ApiFactoryError, BadUserInput, InternalError, NotFound, Unavailable
 from api_factory.guard import Admission, Ask, Guard
 from api_factory.rates import format_rates
+from api_factory.usage import IdempotencyRequest, Outcome, idempotency_request
 
 LOGGER = logging.getLogger("api_factory.http")
+
+JSON: Final = "application/json"
 
 _ENVELOPE: Final = frozenset({"action", "arguments"})
 
@@ -82,21 +86,39 @@ class ActionRoutes:
         keywords = form.read(arguments)
         state = request.scope["state"]
         credentials = from_headers(request.scope["headers"], state["address"])
-        admission = await self._guard.admit(credentials, self._asks[name], state["request_id"])
+        idempotency = await _idempotency(request)
+        admission = await self._guard.admit(credentials, self._asks[name], state["request_id"], idempotency)
         if admission.caller.key_id:
             log.bind(account_id=admission.caller.account_id, key_id=admission.caller.key_id)
+        if admission.replay is not None:
+            state["code"] = admission.replay.code
+            return _answer(admission.replay.body, admission, admission.replay.status, admission.replay.media)
         try:
-            outcome = await self._run(admission, form, keywords)
-            # A failure is settled too: it is recorded and costs nothing.
-            await self._guard.settle(admission)
+            result = await self._run(admission, form, keywords)
+            if isinstance(result, Exception):
+                return await self._fail(result, admission, request)
+            body = _with_facts(result, admission)
+            await self._guard.settle(admission, _outcome(body, admission))
         except BaseException as error:
             await self._guard.abandon(admission)
             if isinstance(error, ApiFactoryError):
                 admission.show_limits(error)
             raise
-        if isinstance(outcome, Exception):
-            return ProblemResponse(outcome, request.scope, admission.headers())
-        return _answer(outcome, admission)
+        return _answer(body, admission)
+
+    async def _fail(self, error: Exception, admission: Admission, request: Request) -> Response:
+        """Settle a failure too: it is recorded and costs nothing; a retry gets it unless it may pass."""
+        response = ProblemResponse(error, request.scope)
+        outcome = None
+        if admission.entry is not None:
+            is_passing = response.status_code >= 500 or "Retry-After" in response.headers
+            code = request.scope["state"]["code"]
+            body = bytes(response.body)
+            outcome = Outcome(response.status_code, code, PROBLEM, body, admission.request_id, is_passing)
+        await self._guard.settle(admission, outcome)
+        for header, value in admission.headers().items():
+            response.headers.setdefault(header, value)
+        return response
 
     async def _run(
         self, admission: Admission, form: Form, keywords: Mapping[str, object]
@@ -119,7 +141,12 @@ class ActionRoutes:
 
 def _ask(action: Action) -> Ask:
     scopes = frozenset[str]() if action.public else frozenset({action.scope})
-    return Ask(calls=(action,), scopes=scopes, key_required=not action.public)
+    return Ask(
+        calls=(action,),
+        scopes=scopes,
+        key_required=not action.public,
+        is_mutation=action.kind == "mutation",
+    )
 
 
 def _without_head(route: Route) -> Route:
@@ -136,12 +163,32 @@ def _envelope(body: Mapping[str, object]) -> tuple[str, Mapping[str, object]]:
     return name, arguments
 
 
-def _answer(written: bytes, admission: Admission) -> Response:
-    facts = orjson.dumps({"units": admission.units_charged, "requestId": admission.request_id})
+async def _idempotency(request: Request) -> IdempotencyRequest | None:
+    texts = request.headers.getlist("idempotency-key")
+    if not texts:
+        return None
+    scope = request.scope
+    body = await request.body()
+    return idempotency_request(
+        ", ".join(texts), method=scope["method"], path=scope["path"], query=scope["query_string"], body=body
+    )
+
+
+def _with_facts(written: bytes, admission: Admission) -> bytes:
+    facts = orjson.dumps({"units": admission.units, "requestId": admission.request_id})
     # Both are JSON objects: `{"data":…}` and `{"units":…}` become one.
-    body = written[:-1] + b"," + facts[1:]
+    return written[:-1] + b"," + facts[1:]
+
+
+def _outcome(body: bytes, admission: Admission) -> Outcome | None:
+    if admission.entry is None:
+        return None
+    return Outcome(200, "OK", JSON, body, admission.request_id)
+
+
+def _answer(body: bytes, admission: Admission, status: int = 200, media: str = JSON) -> Response:
     headers = {"Cache-Control": "no-store", **admission.headers()}
-    return Response(body, headers=headers, media_type="application/json")
+    return Response(body, status, headers=headers, media_type=media)
 
 
 def _described(action: Action) -> dict[str, object]:

@@ -37,9 +37,9 @@ class HealthRoutes:
         return Response(self._alive, headers=_NO_STORE, media_type="application/json")
 
     async def readyz(self, request: Request) -> Response:
-        """Answer 200 when every part can serve, otherwise 503; each part is named with its state."""
+        """Answer 200 when every part that serving needs is well, otherwise 503; each part is named."""
         checks = await self._engine.readiness()
-        ready = all(check.ok for check in checks.values())
+        ready = all(check.ok or not check.is_required for check in checks.values())
         content = {
             "status": "ready" if ready else "unavailable",
             "checks": {name: _rendered(check) for name, check in checks.items()},
@@ -51,5 +51,5 @@ class HealthRoutes:
 
 
 def _rendered(check: Check) -> dict[str, object]:
-    status = "ok" if check.ok else "unavailable"
+    status = "ok" if check.ok else "unavailable" if check.is_required else "degraded"
     return {"status": status, "detail": check.detail, "ms": round(check.milliseconds, 3)}

@@ -46,6 +46,8 @@ class Caller:
     livemode: bool
     request_id: str
     metadata: Mapping[str, object]
+    idempotency_key: str | None = None
+    """What the client calls this request, the same when it is run again: pass it on with `key_id`."""
 
 
 class ActionError(Exception):

@@ -8,9 +8,14 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from api_factory.cli.findings import Finding, fail, ok, warn
+from api_factory.cli.findings import Finding, fail, failed_by, ok, warn
+from api_factory.errors import ConfigurationError
 from api_factory.settings import Settings
+
+if TYPE_CHECKING:
+    from api_factory.limits import RedisBackend
 
 OLDEST_PYTHON = (3, 11)
 HEALTHZ_PATH = "/_api/healthz"
@@ -72,23 +77,38 @@ def check_binaries(settings: Settings) -> Finding:
 
 
 def check_redis(settings: Settings) -> Finding:
-    """Redis answers, where one is configured."""
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
+    """The store of the limits counts, where one is configured."""
+    from api_factory.limits import RedisBackend, StoreUnavailable, open_wire
 
     if settings.redis_url is None:
-        return ok("redis", "not configured; limits are counted in the memory of each worker")
+        return _check_valkey()
     url = settings.redis_url.get_secret_value()
-    patience = {"socket_timeout": _PROBE_SECONDS, "socket_connect_timeout": _PROBE_SECONDS}
     try:
-        client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **patience)
-        with client:
-            client.ping()
-    except (redis.RedisError, ValueError, OSError) as error:
-        fix = "start it, correct REDIS_URL, or unset it to count in memory"
-        return fail("redis", f"{url} does not answer: {error}", fix)
-    return ok("redis", f"{url} answers; this version does not use it")
+        asyncio.run(_count_once(RedisBackend(open_wire(url))))
+    except StoreUnavailable as error:
+        fix = "start it, correct REDIS_URL, or unset it to count on this machine"
+        return fail("redis", f"{url} does not answer: {error.reason}", fix)
+    except ConfigurationError as error:
+        return failed_by("redis", error)
+    return ok("redis", f"{url} answers")
+
+
+async def _count_once(backend: RedisBackend) -> None:
+    try:
+        await backend.generation()
+    finally:
+        await backend.close()
+
+
+def _check_valkey() -> Finding:
+    from api_factory.embedded import EmbeddedValkeyFailed, find_valkey
+
+    try:
+        find_valkey()
+    except EmbeddedValkeyFailed as failure:
+        detail = f"not configured, and there is no Valkey for several workers: {failure}"
+        return warn("redis", detail, "pip install 'api-factory[embedded]', or set REDIS_URL")
+    return ok("redis", "not configured; several workers of this machine share an embedded Valkey")
 
 
 def check_actions(settings: Settings) -> Finding:

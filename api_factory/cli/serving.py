@@ -104,7 +104,6 @@ def run(options: Options, prepare: Prepare, *, check: Callable[[Settings], None]
         refuse_shadows()
         if check is not None:
             check(settings)
-        _warn_of_unused(settings)
         with _listener(options.host, options.port) as listener:
             catalogue = Catalogue.load(settings.actions)
             with _database(settings) as tend:
@@ -152,13 +151,22 @@ def _serve_here(start: _Start, stop: Stop) -> int:
 
 
 def _serve_by_workers(start: _Start, stop: Stop, is_ready: threading.Event) -> int:
+    from api_factory.cli.counters import shared_counters
     from api_factory.cli.supervisor import Supervisor
     from api_factory.metrics import prepare_multiprocess
 
     grace_seconds = start.settings.shutdown_grace_seconds
-    supervisor = Supervisor(start.listener, start.options.workers, grace_seconds, is_ready, start.tend)
-    stop.on_ask(supervisor.ask_to_exit)
-    with tempfile.TemporaryDirectory(prefix="api-factory-metrics-") as directory:
+    with (
+        shared_counters(start.settings) as look_after_counters,
+        tempfile.TemporaryDirectory(prefix="api-factory-metrics-") as directory,
+    ):
+
+        def tend() -> None:
+            start.tend()
+            look_after_counters()
+
+        supervisor = Supervisor(start.listener, start.options.workers, grace_seconds, is_ready, tend)
+        stop.on_ask(supervisor.ask_to_exit)
         prepare_multiprocess(Path(directory))
         return supervisor.run()
 
@@ -220,11 +228,3 @@ def _why_not_taken(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EACCES:
         return f"This user may not open port {port}; name one from 1024 with --port, such as 8000."
     return f"--host {host} is no address of this machine ({error.strerror}); try 127.0.0.1 or 0.0.0.0."
-
-
-def _warn_of_unused(settings: Settings) -> None:
-    if settings.redis_url is not None:
-        output.talk(
-            "Warning: REDIS_URL is set, but this version does not use it: limits are counted in the memory "
-            "of each worker."
-        )

@@ -1,4 +1,4 @@
-"""The one way in which the embedded PostgreSQL fails."""
+"""The one way in which an embedded server fails."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ from pathlib import Path
 _LINES_SHOWN = 6
 
 
-class EmbeddedPostgresFailed(Exception):
-    """The embedded PostgreSQL cannot serve; the message says what failed, the fix, and the last log lines."""
+class EmbeddedServerFailed(Exception):
+    """A server cannot serve; the message says what failed, the fix, and the last log lines."""
 
     def __init__(self, problem: str, fix: str, log: str = "") -> None:
         super().__init__("\n".join([f"{problem} {fix}", *_last_lines(log)]))
+
+
+class EmbeddedPostgresFailed(EmbeddedServerFailed):
+    """The embedded PostgreSQL cannot serve."""
+
+
+class EmbeddedValkeyFailed(EmbeddedServerFailed):
+    """The embedded Valkey cannot serve."""
 
 
 def unwritable(directory: Path, error: OSError) -> EmbeddedPostgresFailed:

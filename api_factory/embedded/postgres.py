@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import signal
-import stat
 import subprocess
-import sys
-import tempfile
-import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -20,9 +14,9 @@ from urllib.parse import quote
 from api_factory.embedded import cluster
 from api_factory.embedded.binaries import find_binaries
 from api_factory.embedded.failure import EmbeddedPostgresFailed, unwritable
+from api_factory.embedded.place import require_main_thread, require_private, socket_directory, try_lock
 
 _PORT = 5432  # only a part of the socket's name: nothing listens on TCP
-_SOCKET_PATH_BYTES = 103  # the shortest limit of the supported systems (macOS)
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _TEND_SECONDS = 5.0
@@ -55,7 +49,7 @@ class EmbeddedPostgres:
         self._directory = directory.resolve()
         self._data = self._directory / "data"
         self._log = self._directory / "postgres.log"
-        self._socket = _socket_directory(self._directory)
+        self._socket = socket_directory(self._directory, f".s.PGSQL.{_PORT}")
         self._address = self._socket / f".s.PGSQL.{_PORT}"
         self._lock: int | None = None
         self._server: subprocess.Popen[bytes] | None = None
@@ -75,7 +69,7 @@ class EmbeddedPostgres:
         Raises:
             EmbeddedPostgresFailed: the server cannot be had; the message says why and what to do.
         """
-        _require_main_thread()
+        require_main_thread("PostgreSQL", EmbeddedPostgresFailed)
         deadline = time.monotonic() + _START_SECONDS
         is_owner = self._owner_pid == os.getpid()
         if is_owner and self._server is not None and self._becomes_ready(self._server, deadline):
@@ -104,7 +98,7 @@ class EmbeddedPostgres:
         Raises:
             EmbeddedPostgresFailed: the server cannot be started; the message says why and what to do.
         """
-        _require_main_thread()
+        require_main_thread("PostgreSQL", EmbeddedPostgresFailed)
         is_owner = self._owner_pid == os.getpid()
         if is_owner and self._server is not None and self._server.poll() is None:
             return False
@@ -140,7 +134,7 @@ class EmbeddedPostgres:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._socket.mkdir(mode=0o700, exist_ok=True)
-            _require_private(self._socket, self._directory)
+            require_private(self._socket, self._directory, EmbeddedPostgresFailed)
         except OSError as error:
             raise unwritable(self._directory, error) from error
 
@@ -148,16 +142,11 @@ class EmbeddedPostgres:
         if self._lock is not None and self._owner_pid == os.getpid():
             return True
         try:
-            descriptor = os.open(self._directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = try_lock(self._directory)
         except OSError as error:
             raise unwritable(self._directory, error) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        self._lock, self._owner_pid = descriptor, os.getpid()
-        return True
+        self._owner_pid = os.getpid() if self._lock is not None else self._owner_pid
+        return self._lock is not None
 
     def _launch(self, deadline: float) -> None:
         try:
@@ -224,35 +213,6 @@ class EmbeddedPostgres:
         except OSError:
             log = ""
         return EmbeddedPostgresFailed(f"The embedded PostgreSQL in {self._directory} {problem}", fix, log)
-
-
-def _socket_directory(directory: Path) -> Path:
-    inside = directory / "sock"
-    is_short = len(os.fsencode(inside / f".s.PGSQL.{_PORT}")) <= _SOCKET_PATH_BYTES
-    if is_short and "," not in str(inside):  # a comma would part two hosts
-        return inside
-    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()).resolve() / f"api-factory-{digest}"
-
-
-def _require_private(socket: Path, directory: Path) -> None:
-    # Its name in the temporary directory is no secret: somebody else may have made it first.
-    found, owners = socket.lstat(), {os.geteuid()}
-    if os.geteuid() == 0:
-        owners.add(directory.stat().st_uid)
-    if stat.S_ISDIR(found.st_mode) and found.st_uid in owners and not found.st_mode & 0o077:
-        return
-    raise EmbeddedPostgresFailed(
-        f"{socket} is open to other users.", f"Remove it, or chmod it to 0700: {socket}"
-    )
-
-
-def _require_main_thread() -> None:
-    if sys.platform == "linux" and threading.current_thread() is not threading.main_thread():
-        # The kernel ends the child with the thread that spawned it, not only with the process.
-        raise EmbeddedPostgresFailed(
-            "The embedded PostgreSQL was started in a thread.", "Start it in the main thread."
-        )
 
 
 def _shut_down(server: subprocess.Popen[bytes]) -> None:

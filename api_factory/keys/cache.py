@@ -29,6 +29,7 @@ __all__ = ["KeyCache", "KeySnapshot"]
 
 POLL_SECONDS: Final = 0.5
 TRUST_SECONDS: Final = 1.0
+READ_SECONDS: Final = 3.0
 LONGEST_BACKOFF_SECONDS: Final = 2.0
 # Beyond this many changes at once it is cheaper to forget everything than to ask what changed.
 MOST_CHANGES_FOLLOWED: Final = 1_000
@@ -232,7 +233,11 @@ class KeyCache:
 
     async def _read(self, key_id: UUID) -> Reading:
         begun = self._monotonic()
-        reading = await store.read_snapshot(self._db, key_id)
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                reading = await store.read_snapshot(self._db, key_id)
+        except TimeoutError:
+            raise Unavailable("The database does not answer; retry in a moment.") from None
         if not self.is_trusted:
             self._time = (reading.database_now, begun)
         return reading

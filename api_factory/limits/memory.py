@@ -7,7 +7,7 @@ and forgets a few expired ones in passing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from limits.aio.storage.base import SlidingWindowCounterSupport, Storage
 
@@ -27,11 +27,12 @@ class _Counter:
     The millisecond of the first hit counts as passed, so the current window started just before it.
     """
 
-    __slots__ = ("current", "key", "previous", "started_ms", "window_ms")
+    __slots__ = ("current", "demand", "key", "previous", "started_ms", "window_ms")
 
-    def __init__(self, key: str, window_ms: int, started_ms: int) -> None:
+    def __init__(self, key: str, window_ms: int, started_ms: int, demand: Demand | None) -> None:
         self.key = key
         self.window_ms = window_ms
+        self.demand = demand
         self.started_ms = started_ms
         self.previous = 0
         self.current = 0
@@ -92,10 +93,27 @@ class WindowStorage(Storage, SlidingWindowCounterSupport):
         readings: list[Reading] = []
         for demand, counter in found:
             if counter is None:
-                counter = self._start(demand.key, demand.window_ms, now_ms)
+                counter = self._start(demand.key, demand.window_ms, now_ms, demand)
             counter.current += demand.cost
             readings.append((counter.previous, counter.current, now_ms - counter.started_ms))
         return True, readings
+
+    def record(self, demands: Iterable[Demand]) -> None:
+        """Count what was granted elsewhere, whatever the limits."""
+        now_ms = self._now_ms()
+        for demand in demands:
+            if now_ms >= self._next_check_ms:
+                self._sweep(now_ms, SWEPT_PER_WINDOW)
+            key = demand.key
+            counter = self._live(key, now_ms) or self._start(key, demand.window_ms, now_ms, demand)
+            counter.current += demand.cost
+
+    def used(self) -> list[Demand]:
+        """Return, for each counter that still counts, a demand that costs all that is used of it."""
+        now_ms = self._now_ms()
+        live = [self._live(key, now_ms) for key in list(self._counters)]
+        used = [(counter.demand, _used(counter, now_ms)) for counter in live if counter]
+        return [demand.costing(units) for demand, units in used if demand and units]
 
     def _live(self, key: str, now_ms: int) -> _Counter | None:
         counter = self._counters.get(key)
@@ -108,8 +126,8 @@ class WindowStorage(Storage, SlidingWindowCounterSupport):
         counter.started_ms += counter.window_ms
         return counter
 
-    def _start(self, key: str, window_ms: int, now_ms: int) -> _Counter:
-        counter = self._counters[key] = _Counter(key, window_ms, now_ms - 1)
+    def _start(self, key: str, window_ms: int, now_ms: int, demand: Demand | None = None) -> _Counter:
+        counter = self._counters[key] = _Counter(key, window_ms, now_ms - 1, demand)
         self._enqueue(counter)
         return counter
 

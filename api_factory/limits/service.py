@@ -67,29 +67,38 @@ class Limits:
             raise _refusal(demands, readings)
         return tuple(map(status_of, demands, readings))
 
+    async def check(self) -> str:
+        """Return in words where the counters are. Raises `Unavailable` when they are away."""
+        return "in the memory of each worker"
+
+    async def close(self) -> None:
+        """End what is open; memory needs no end."""
+
     async def peek(self, demands: Sequence[Demand]) -> tuple[WindowStatus, ...]:
         """Return each window as it stands; nothing is taken and costs are ignored."""
         demands = self._effective(demands)
         return tuple(map(status_of, demands, await self._backend.peek_many(demands)))
 
     def _effective(self, demands: Sequence[Demand]) -> Sequence[Demand]:
-        if len(demands) > 1 and len({demand.key for demand in demands}) < len(demands):
-            demands = _merge(demands)
+        demands = merged(demands)
         if self._divisor > 1:
             demands = [demand.divided(self._divisor) for demand in demands]
         return demands
 
 
-def _merge(demands: Sequence[Demand]) -> list[Demand]:
+def merged(demands: Sequence[Demand]) -> Sequence[Demand]:
+    """Return the demands with those of one counter added up, under the strictest of their limits."""
+    if len(demands) < 2 or len({demand.key for demand in demands}) == len(demands):
+        return demands
     # One operation may call the same action twice; checked one by one, each would see the other's room.
-    merged: dict[str, Demand] = {}
+    sums: dict[str, Demand] = {}
     for demand in demands:
-        first = merged.get(demand.key)
+        first = sums.get(demand.key)
         if first is not None:
             strictest = min(first, demand, key=lambda one: one.limit)
             demand = strictest.costing(first.cost + demand.cost)
-        merged[demand.key] = demand
-    return list(merged.values())
+        sums[demand.key] = demand
+    return list(sums.values())
 
 
 def _refusal(demands: Sequence[Demand], readings: Sequence[Reading]) -> RateLimited:

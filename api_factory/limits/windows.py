@@ -26,13 +26,16 @@ class Demand:
 
     `subject` says whose counter it is (`account:…`, `key:…:action`), `policy` is the name that the
     RateLimit headers show. A changed limit keeps counting where the old one stood: the counter's
-    identity is subject, policy and length of the window. `ValueError` when the cost is negative.
+    identity is subject, policy and length of the window. `owner` is whom all counters of the call belong
+    to, the subject unless named: a store of many servers keeps an owner's counters on one of them.
+    `ValueError` when the cost is negative.
     """
 
     rate: Rate
     policy: str
     subject: str
     cost: int = 1
+    owner: str = ""
     key: str = field(init=False, repr=False, compare=False)
     limit: int = field(init=False, repr=False, compare=False)
     window_ms: int = field(init=False, repr=False, compare=False)
@@ -42,19 +45,20 @@ class Demand:
         if self.cost < 0:
             raise ValueError(f"A call cannot cost {self.cost}; a cost is 0 or more.")
         window_seconds = self.rate.window_seconds
+        object.__setattr__(self, "owner", self.owner or self.subject)
         object.__setattr__(self, "key", f"{self.subject}/{self.policy}/{window_seconds}")
         object.__setattr__(self, "limit", self.rate.limit)
         object.__setattr__(self, "window_ms", window_seconds * 1000)
 
     def costing(self, cost: int) -> Demand:
         """Return the same demand at another cost."""
-        return Demand(self.rate, self.policy, self.subject, cost)
+        return Demand(self.rate, self.policy, self.subject, cost, self.owner)
 
     def divided(self, divisor: int) -> Demand:
         """Return the same demand under an equal share of its limit, which is never less than 1."""
         share = max(1, self.limit // divisor)
         rate = Rate(share, self.rate.window_seconds, self.rate.name)
-        return Demand(rate, self.policy, self.subject, self.cost)
+        return Demand(rate, self.policy, self.subject, self.cost, self.owner)
 
 
 class WindowStatus(NamedTuple):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from api_factory.usage.idempotency import Idempotency, IdempotencyRequest, idempotency_request
 from api_factory.usage.ledger import Ledger, Line, Payer, Reservation, Stale
+from api_factory.usage.outcomes import Entry, Finish, Outcome
 from api_factory.usage.service import (
     Difference,
     Filter,
@@ -16,9 +18,14 @@ from api_factory.usage.workers import RegisteredWorker
 
 __all__ = [
     "Difference",
+    "Entry",
     "Filter",
+    "Finish",
+    "Idempotency",
+    "IdempotencyRequest",
     "Ledger",
     "Line",
+    "Outcome",
     "Payer",
     "QuotaStanding",
     "RegisteredWorker",
@@ -28,4 +35,5 @@ __all__ = [
     "UsageBucket",
     "UsageReport",
     "Verification",
+    "idempotency_request",
 ]

@@ -32,13 +32,18 @@ from api_factory.errors import (
     Unavailable,
 )
 from api_factory.ids import uuid7
+from api_factory.usage.outcomes import Finish
 from api_factory.usage.standing import QuotaStanding
 
 LOGGER = logging.getLogger("api_factory.ledger")
 
 BATCH_LIMIT: Final = 256
+BATCH_BYTES_LIMIT: Final = 4_000_000
 QUEUE_LIMIT: Final = 10_000
 COMMIT_TIMEOUT_SECONDS: Final = 5.0
+# The server gives up first: what was refused here must not commit there when a lock is let go.
+STATEMENT_TIMEOUT_SECONDS: Final = 4.0
+CONNECT_TIMEOUT_SECONDS: Final = 3.0
 RECONNECT_PAUSE_SECONDS: Final = 0.25
 
 _TYPES: Final = (
@@ -46,10 +51,18 @@ _TYPES: Final = (
     None,  # the worker: one, not one an item
     *("integer", "text", "bigint", "integer"),
 )
-_PARAMETERS: Final = ", ".join(
-    f"${number}::{kind}[]" if kind else f"${number}::uuid" for number, kind in enumerate(_TYPES, 1)
-)
-_COMMIT: Final = f"SELECT * FROM ledger_commit({_PARAMETERS})"  # noqa: S608 - built of the lines above
+_ENTRY_TYPES: Final = ("integer", "text", "uuid", "smallint", "text", "text", "bytea")
+
+
+def _call(function: str, types: Sequence[str | None]) -> str:
+    parameters = ", ".join(
+        f"${number}::{kind}[]" if kind else f"${number}::uuid" for number, kind in enumerate(types, 1)
+    )
+    return f"SELECT * FROM {function}({parameters})"  # noqa: S608 - built of the lines above
+
+
+_COMMIT: Final = _call("ledger_commit", _TYPES)
+_COMMIT_ONCE: Final = _call("ledger_commit_once", (*_TYPES, *_ENTRY_TYPES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +122,7 @@ class _Item:
     lines: Sequence[Line]
     worker_id: UUID
     waiter: asyncio.Future[asyncpg.Record]
+    finish: Finish | None
 
 
 class Ledger:
@@ -134,6 +148,7 @@ class Ledger:
         self._task: asyncio.Task[None] | None = None
         self._connection: asyncpg.Connection | None = None
         self._statement: Any = None
+        self._statement_once: Any = None
         self._refused_until = 0.0
         self._orphans: dict[UUID, _Item] = {}
 
@@ -155,14 +170,19 @@ class Ledger:
         self._queue.clear()
         await self._disconnect()
 
-    async def charge(self, payer: Payer, lines: Sequence[Line], request_id: str) -> QuotaStanding:
+    async def charge(
+        self, payer: Payer, lines: Sequence[Line], request_id: str, finish: Finish | None = None
+    ) -> QuotaStanding:
         """Charge the lines, all or nothing; return the account's standing after it, durable.
+
+        With `finish` the outcome is stored in the same transaction, and nothing is charged when its entry
+        belongs to another attempt: `Unavailable`.
 
         Raises `QuotaExceeded`, `InvalidKey`, `KeyExpired`, `KeySuspended`, `AccountSuspended`, `Stale`,
         or `Unavailable` when the database does not answer. A refusal leaves no trace.
         """
         units = sum(line.units for line in lines)
-        row = await self._submit("c", uuid7(), payer, units, request_id, lines)
+        row = await self._submit("c", uuid7(), payer, units, request_id, lines, finish=finish)
         return _admitted(row, payer, units)
 
     async def reserve(self, payer: Payer, units: int, request_id: str) -> Reservation:
@@ -174,15 +194,22 @@ class Ledger:
             row = await self._submit("r", reservation_id, payer, units, request_id, (), owner)
         return Reservation(reservation_id, owner, units, request_id, _admitted(row, payer, units))
 
-    async def settle(self, reservation: Reservation, payer: Payer, lines: Sequence[Line]) -> QuotaStanding:
+    async def settle(
+        self,
+        reservation: Reservation,
+        payer: Payer,
+        lines: Sequence[Line],
+        finish: Finish | None = None,
+    ) -> QuotaStanding:
         """Charge what was used of a reservation and give back the rest.
 
         Refuses as `charge` does; then the reservation is released, except after `Stale`, which leaves it
         open. Raises `Unavailable` when the reservation has been voided, because this worker was given up.
+        `finish` is as in `charge`; a reservation whose entry is lost is released.
         """
         units = sum(line.units for line in lines)
         row = await self._submit(
-            "s", reservation.id, payer, units, reservation.request_id, lines, reservation.worker_id
+            "s", reservation.id, payer, units, reservation.request_id, lines, reservation.worker_id, finish
         )
         return _admitted(row, payer, units)
 
@@ -207,6 +234,7 @@ class Ledger:
         request_id: str,
         lines: Sequence[Line] = (),
         worker_id: UUID | None = None,
+        finish: Finish | None = None,
     ) -> asyncpg.Record:
         if self._task is None:
             raise Unavailable("The server is shutting down; retry.")
@@ -215,7 +243,7 @@ class Ledger:
             raise Unavailable("The ledger is behind; retry in a moment.")
         waiter: asyncio.Future[asyncpg.Record] = asyncio.get_running_loop().create_future()
         owner = worker_id or self._worker.id
-        item = _Item(kind, item_id, payer, units, request_id, lines, owner, waiter)
+        item = _Item(kind, item_id, payer, units, request_id, lines, owner, waiter, finish)
         self._queue.append(item)
         self._idle.clear()
         self._wake.set()
@@ -238,13 +266,16 @@ class Ledger:
     def _take(self) -> list[_Item]:
         """Take what is queued, up to the batch limit and of one worker identity, without the abandoned."""
         batch: list[_Item] = []
-        while self._queue and len(batch) < BATCH_LIMIT:
+        stored_bytes = 0
+        while self._queue and len(batch) < BATCH_LIMIT and stored_bytes < BATCH_BYTES_LIMIT:
             if batch and self._queue[0].worker_id != batch[0].worker_id:
                 break
             item = self._queue.popleft()
             # A charge whose caller has gone is dropped; what was reserved must be closed all the same.
             if not item.waiter.cancelled() or item.kind in "sf":
                 batch.append(item)
+                if item.finish is not None:
+                    stored_bytes += len(item.finish.body or b"")
         return batch
 
     async def _commit(self, batch: list[_Item]) -> None:
@@ -255,7 +286,9 @@ class Ledger:
         except asyncpg.PostgresError as error:
             await self._commit_singly(batch, error)
         except Unavailable as error:
-            self._refused_until = time.monotonic() + RECONNECT_PAUSE_SECONDS
+            # What is refused within the pause must not make it longer: a crowd would never get in again.
+            if not self._is_pausing:
+                self._refused_until = time.monotonic() + RECONNECT_PAUSE_SECONDS
             await self._disconnect()
             self._fail(batch, error)
         except Exception:
@@ -292,7 +325,8 @@ class Ledger:
             await self._commit([item])
 
     async def _execute(self, batch: list[_Item]) -> Sequence[asyncpg.Record]:
-        statement = self._statement or await self._prepare()
+        finishes = [(number, item.finish) for number, item in enumerate(batch, 1) if item.finish is not None]
+        statement = await self._prepared(once=bool(finishes))
         numbered = [(number, line) for number, item in enumerate(batch, 1) for line in item.lines]
         payers = [item.payer for item in batch]
         rows: Sequence[asyncpg.Record] = await statement.fetch(
@@ -311,21 +345,37 @@ class Ledger:
             [line.action for _, line in numbered],
             [line.units for _, line in numbered],
             [int(line.failed) for _, line in numbered],
+            *(_entry_columns(finishes) if finishes else ()),
             timeout=COMMIT_TIMEOUT_SECONDS,
         )
         return rows
 
+    async def _prepared(self, *, once: bool) -> Any:
+        statement = self._statement or await self._prepare()
+        if not once:
+            return statement
+        if self._statement_once is None and self._connection is not None:
+            self._statement_once = await self._connection.prepare(_COMMIT_ONCE)
+        return self._statement_once
+
     async def _prepare(self) -> Any:
         """Connect and prepare; right after an outage refuse at once instead of queueing up time-outs."""
-        if time.monotonic() < self._refused_until:
+        if self._is_pausing:
             raise Unavailable("The database cannot be reached; retry in a moment.")
         await self._disconnect()
-        self._connection = await self._connect()
-        self._statement = await self._connection.prepare(_COMMIT)
+        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+            self._connection = await self._connect()
+            await self._connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'")
+            self._statement = await self._connection.prepare(_COMMIT)
         return self._statement
 
+    @property
+    def _is_pausing(self) -> bool:
+        return time.monotonic() < self._refused_until
+
     async def _disconnect(self) -> None:
-        connection, self._connection, self._statement = self._connection, None, None
+        connection, self._connection = self._connection, None
+        self._statement = self._statement_once = None
         if connection is not None:
             with contextlib.suppress(Exception):
                 connection.terminate()
@@ -337,6 +387,18 @@ class Ledger:
                 self._orphans[item.id] = item
             if not item.waiter.done():
                 item.waiter.set_exception(error)
+
+
+def _entry_columns(finishes: Sequence[tuple[int, Finish]]) -> tuple[list[object], ...]:
+    return (
+        [number for number, _ in finishes],
+        [finish.entry.name for _, finish in finishes],
+        [finish.entry.attempt for _, finish in finishes],
+        [finish.status for _, finish in finishes],
+        [finish.code for _, finish in finishes],
+        [finish.media for _, finish in finishes],
+        [finish.body for _, finish in finishes],
+    )
 
 
 def _admitted(row: asyncpg.Record, payer: Payer, units: int) -> QuotaStanding:

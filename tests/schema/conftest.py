@@ -268,7 +268,9 @@ class FakeGuard:
         self.settled: list[list[bool]] = []
         self.abandoned = 0
 
-    async def admit(self, credentials: Any, ask: Ask, request_id: str) -> Admission:
+    async def admit(
+        self, credentials: Any, ask: Ask, request_id: str, idempotency: object = None
+    ) -> Admission:
         self.asks.append(ask)
         self.credentials.append(credentials)
         if self.refusal is not None:
@@ -290,7 +292,7 @@ class FakeGuard:
             succeeded=[False] * len(ask.calls),
         )
 
-    async def settle(self, admission: Admission) -> None:
+    async def settle(self, admission: Admission, outcome: object = None) -> None:
         if self.settle_refusal is not None:
             raise self.settle_refusal
         admission.observe()
