@@ -35,6 +35,7 @@ class Server:
     """The command line and the server of one database."""
 
     environment: dict[str, str]
+    log: Path
     process: subprocess.Popen[str] | None = None
     url: str = ""
 
@@ -53,12 +54,14 @@ class Server:
 
     def start(self, *options: str) -> None:
         """Serve; return when it is ready."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "api_factory.cli", "serve", "--port", "0", "--json", *options],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "api_factory.cli", "serve", "--port", "0", "--json", *options],
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
         assert self.process.stdout is not None
         ready = json.loads(self.process.stdout.readline())
         assert set(ready) == {"url", "graphql", "admin"}
@@ -100,7 +103,8 @@ def server(fresh_database_url: str, tmp_path: Path) -> Iterator[Server]:
             "API_FACTORY_DATA_DIR": str(tmp_path),
             "API_FACTORY_ACTIONS": "text_actions",
             "PYTHONPATH": os.pathsep.join([str(ROOT), examples]),
-        }
+        },
+        tmp_path / "server.log",
     )
     yield served
     if served.process is not None:
@@ -201,3 +205,50 @@ async def test_a_refusal_reaches_the_real_client_with_its_code(server: Server) -
     assert await code_of("{ viewer { id } }") == "UNAUTHENTICATED"
     assert server.command("usage", "show", "--account", account)["used"] == 1
     assert server.stop() == 0
+
+
+async def test_no_log_line_reply_or_command_holds_a_secret(server: Server) -> None:
+    server.environment |= {
+        "API_FACTORY_LOG_LEVEL": "debug",
+        "API_FACTORY_METRICS_TOKEN": "metrics-" + "t" * 20,
+    }
+    account = server.command("account", "create", "--email", "quiet@example.test")["id"]
+    key = server.command("key", "create", "--account", account, "--name", "quiet")["secret"]
+    pepper = (Path(server.environment["API_FACTORY_DATA_DIR"]) / "pepper").read_text()
+    server.start()
+    bearer, graphql, rest = {"Authorization": f"Bearer {key}"}, "/graphql", "/api/v1/actions"
+    seen: list[str] = []
+    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+        for method, path, headers, body in (
+            ("POST", graphql, bearer, {"query": "{ viewer { id apiKey { name hint } } }"}),
+            ("POST", graphql, bearer, {"query": f'{{ textStatistics(text: "{key}") {{ nothing }} }}'}),
+            ("POST", graphql, bearer, {"query": f"{{ {key} }}"}),
+            ("POST", graphql, {"Authorization": f"Basic {key}"}, {"query": "{ viewer { id } }"}),
+            ("POST", graphql, {"Authorization": f"Bearer {key}x"}, {"query": "{ viewer { id } }"}),
+            ("POST", graphql, {"X-API-Key": key[:-1]}, {"query": "{ viewer { id } }"}),
+            ("GET", f"{rest}/{key}?key={key}", {}, None),
+            ("POST", f"{rest}/text_statistics", bearer, {key: key}),
+            ("POST", rest, bearer, {"action": key}),
+            ("GET", "/metrics", {"Authorization": f"Bearer {key}"}, None),
+            ("GET", "/_api/readyz", {"X-Request-Id": key}, None),
+        ):
+            reply = await client.request(method, path, headers=headers, json=body)
+            assert reply.status_code < 500
+            sent = f"{path} {body}"
+            # What a client wrote into a document or a body may be quoted to him; what he is known by may not.
+            seen.append(str(reply.headers) + ("" if key in sent else reply.text))
+    for words in (("key", "list"), ("key", "show", "--account", account), ("account", "list"), ("doctor",)):
+        done = subprocess.run(
+            [sys.executable, "-m", "api_factory.cli", *words],
+            env=server.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        seen.append(done.stdout + done.stderr)
+    assert server.stop() == 0
+    seen.append(server.log.read_text())
+    assert "/graphql" in seen[-1]
+    for secret in (key, key[:-7][-30:], pepper, server.environment["API_FACTORY_METRICS_TOKEN"]):
+        assert not [text for text in seen if secret in text]
