@@ -91,7 +91,7 @@ def test_without_namespaces_too_the_server_ends_with_its_owner(directory: Path, 
     owner.kill()
     owner.wait()
     wait_until(lambda: not (directory / "data" / "postmaster.pid").exists())
-    assert "database system is shut down" in (directory / "postgres.log").read_text()
+    wait_until(lambda: "database system is shut down" in (directory / "postgres.log").read_text())
 
 
 def test_an_owner_that_is_not_root_is_served_from_this_very_interpreter_too(directory: Path) -> None:

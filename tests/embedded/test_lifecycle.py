@@ -166,7 +166,7 @@ def test_the_server_shuts_down_cleanly_by_itself_after_kill_9_of_the_owner(
     owner.kill()
     owner.wait()
     wait_until(lambda: not (directory / "data" / "postmaster.pid").exists())
-    assert "database system is shut down" in (directory / "postgres.log").read_text()
+    wait_until(lambda: "database system is shut down" in (directory / "postgres.log").read_text())
 
 
 def test_a_server_that_outlived_its_owner_is_ended_before_the_next_one_starts(directory: Path) -> None:
