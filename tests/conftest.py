@@ -14,9 +14,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from api_factory.db import Database
+
+# A slow machine is no failure; on CI the same examples are tried each time.
+settings.register_profile(
+    "unhurried", deadline=None, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 # Before anything imports piccolo_conf: a developer's own settings must not leak into the tests.
 for _name in [name for name in os.environ if name.startswith("API_FACTORY_") and name != "API_FACTORY_VENV"]:
