@@ -434,6 +434,7 @@ async def _open(url: str) -> tuple[Ground, list[Process]]:
 async def _close(house: House) -> None:
     for process in house.processes:
         await process.ledger.close()
+        await process.worker.sign_off()
     await house.ground.db.close()
 
 
