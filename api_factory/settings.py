@@ -120,6 +120,10 @@ class Settings(BaseSettings):
     operation_timeout_seconds: float = Field(
         default=30.0, gt=0, le=600, description="Longest time one operation may run before it is given up."
     )
+    executor: Literal["compiled", "graphql-core"] = Field(
+        default="compiled",
+        description="What runs GraphQL operations: programs compiled from them, or graphql-core alone.",
+    )
     usage_retention_months: int | None = Field(
         default=None,
         ge=2,

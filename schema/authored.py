@@ -129,7 +129,7 @@ class AuthoredTypes:
 
     def _output_field(self, member: Parameter) -> GraphQLField:
         return GraphQLField(
-            self._output(member.annotation), resolve=_attribute(member.name), description=member.description
+            self._output(member.annotation), resolve=_Attribute(member.name), description=member.description
         )
 
     def _input_field(self, member: Parameter) -> GraphQLInputField:
@@ -160,6 +160,14 @@ def _default(member: Parameter) -> Any:
     return shown_default(python_default(member), member.annotation) if is_shown(member) else Undefined
 
 
-def _attribute(name: str) -> Callable[[Any, object], Any]:
-    get = attrgetter(name)
-    return lambda source, _info: get(source)
+class _Attribute:
+    """A resolver that reads one attribute; `attribute` lets the compiler read it without a call."""
+
+    __slots__ = ("_get", "attribute")
+
+    def __init__(self, name: str) -> None:
+        self.attribute = name
+        self._get = attrgetter(name)
+
+    def __call__(self, source: object, _info: object) -> object:
+        return self._get(source)

@@ -19,13 +19,13 @@ from graphql import (
     GraphQLResolveInfo,
     GraphQLSchema,
 )
-from graphql.execution import Executor
 from strawberry.schema.config import StrawberryConfig
 
 from api_factory.actions import BUILT_IN_SCOPES, Action, Catalogue
 from api_factory.errors import ConfigurationError
 from schema import types
 from schema.authored import AuthoredTypes
+from schema.compiler import Compiler
 from schema.context import Context
 from schema.directives import (
     DEFINITION,
@@ -39,6 +39,7 @@ from schema.directives import (
     compile_policies,
 )
 from schema.examples import Presentation, example_of
+from schema.limits import MAX_ERRORS
 from schema.mutations import Mutations
 from schema.operation import Rules
 from schema.queries import Queries
@@ -60,12 +61,20 @@ class GuardedSchema:
     core: GraphQLSchema
     rules: Rules
     sdl: str
-    executor_class: type[Executor[Any]]
+    compiler: Compiler
     presentations: Mapping[str, Presentation]
 
 
-def build_schema(catalogue: Catalogue, *, query: type = Queries, mutation: type = Mutations) -> GuardedSchema:
+def build_schema(
+    catalogue: Catalogue,
+    *,
+    is_compiled: bool = True,
+    query: type = Queries,
+    mutation: type = Mutations,
+) -> GuardedSchema:
     """Make one typed root field of each action and join them with the server's own.
+
+    With `is_compiled` false graphql-core runs every operation.
 
     Raises:
         ConfigurationError: A type or field of an author clashes with another name, or a root field says
@@ -80,7 +89,7 @@ def build_schema(catalogue: Catalogue, *, query: type = Queries, mutation: type 
         core=core,
         rules=Rules(core, compile_policies(core), catalogue),
         sdl=sdl,
-        executor_class=own.execution_context_class,
+        compiler=Compiler(core, own.execution_context_class, MAX_ERRORS, is_on=is_compiled),
         presentations=_presentations(catalogue, core, sdl),
     )
 

@@ -30,6 +30,7 @@ from api_factory.errors import (
     OperationResolutionFailure,
     QueryTooComplex,
 )
+from schema.compiler import Programs
 from schema.limits import (
     MAX_CHARACTERS,
     MAX_COMMENTS,
@@ -56,19 +57,21 @@ _TOO_LARGE: Final = "Parsing aborted."
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A valid document within all limits; `surveys` keeps what is the same for every request."""
+    """A valid document within all limits; `surveys` and `programs` keep what all requests share."""
 
     text: str
     node: DocumentNode
     operations: Mapping[str | None, OperationDefinitionNode]
     fragments: Mapping[str, FragmentDefinitionNode]
     surveys: dict[str | None, Survey] = field(default_factory=dict)
+    programs: dict[str | None, Programs] = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:
-        """About the memory it takes: its text, once as it is and once in its tokens, and its tree."""
+        """About the memory it takes: its text, as it is and in its tokens, its tree, and its programs."""
         tree_bytes = BYTES_PER_DOCUMENT + BYTES_PER_TOKEN * self.node.token_count
-        return tree_bytes + 2 * getsizeof(self.text)
+        program_bytes = sum(each.size_bytes for each in self.programs.values())
+        return tree_bytes + 2 * getsizeof(self.text) + program_bytes
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """Return the operation to run (GraphQL specification, GetOperation).
@@ -103,6 +106,7 @@ class Documents:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._kept: OrderedDict[str, Document] = OrderedDict()
+        self._counted_bytes: dict[str, int] = {}
         self._size_bytes = 0
 
     def __len__(self) -> int:
@@ -128,14 +132,17 @@ class Documents:
         return self._check(text, _parse(text))
 
     def keep(self, document: Document) -> None:
-        """Remember a document whose operation was admitted."""
-        if document.text in self._kept:
+        """Remember a document whose operation was admitted; call it again when it has grown a program."""
+        text, size_bytes = document.text, document.size_bytes
+        counted = self._counted_bytes.get(text, 0)
+        if size_bytes == counted or self._kept.get(text, document) is not document:
             return
-        self._kept[document.text] = document
-        self._size_bytes += document.size_bytes
+        self._kept[text] = document
+        self._counted_bytes[text] = size_bytes
+        self._size_bytes += size_bytes - counted
         while len(self._kept) > self._max_entries or self._size_bytes > self._max_bytes:
-            _, oldest = self._kept.popitem(last=False)
-            self._size_bytes -= oldest.size_bytes
+            oldest, _ = self._kept.popitem(last=False)
+            self._size_bytes -= self._counted_bytes.pop(oldest)
 
     def _check(self, text: str, node: DocumentNode) -> Document:
         check_limits(node)

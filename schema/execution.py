@@ -1,4 +1,4 @@
-"""Running an operation: its variables are coerced, it is surveyed, and graphql-core executes it.
+"""Running an operation: its variables are coerced, it is surveyed, and it is executed.
 
 Preparing touches nothing; the guard stands between `prepare` and `execute`.
 """
@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from inspect import isawaitable
 from typing import Any
 
 from graphql import ExecutionResult, OperationDefinitionNode, OperationType
-from graphql.execution import Executor
+from graphql.execution.values import VariableValues
 
 from api_factory.errors import BadUserInput
 from schema.build import GuardedSchema
+from schema.compiler import Programs
 from schema.context import Context
 from schema.documents import Document
-from schema.limits import MAX_ERRORS
 from schema.operation import Survey, survey
 from schema.refusals import DocumentRefused
 
@@ -27,7 +26,8 @@ class Prepared:
     """An operation that only waits for its context."""
 
     document: Document
-    executor: Executor[Any]
+    programs: Programs
+    variables: VariableValues
     survey: Survey
     is_mutation: bool
 
@@ -45,32 +45,24 @@ def prepare(
         QueryTooComplex: The survey would take too long.
     """
     name = operation.name.value if operation.name else None
-    executor = schema.executor_class.build(
-        schema.core,
-        document.node,
-        raw_variable_values=dict(variables),
-        operation_name=name,
-        max_coercion_errors=MAX_ERRORS,
-        hide_suggestions=True,
-        operation_extensions=None,
-    )
-    if isinstance(executor, list):
-        raise DocumentRefused(BadUserInput, executor)
+    programs = document.programs.get(name)
+    if programs is None:
+        programs = schema.compiler.programs(operation, document.fragments)
+        document.programs[name] = programs
+    values = programs.reader.read(variables)
+    if isinstance(values, list):
+        raise DocumentRefused(BadUserInput, values)
     found = document.surveys.get(name)
     if found is None:
-        found = survey(schema.rules, operation, document.fragments, executor.variable_values)
+        found = survey(schema.rules, operation, document.fragments, values)
         if found.is_constant:
             document.surveys[name] = found
-    return Prepared(document, executor, found, operation.operation is OperationType.MUTATION)
+    return Prepared(document, programs, values, found, operation.operation is OperationType.MUTATION)
 
 
 async def execute(prepared: Prepared, context: Context) -> ExecutionResult:
-    """Run the operation; errors of fields are in the result. A prepared operation runs once."""
-    prepared.executor.context_value = context
-    # An ExecutionResult, or what it is awaited from: the schema delivers nothing incrementally.
-    result: Any = prepared.executor.execute_operation()
-    finished: ExecutionResult = await result if isawaitable(result) else result
-    return finished
+    """Run the operation; errors of fields are in the result."""
+    return await prepared.programs.run(context, prepared.variables)
 
 
 def failed_calls(result: ExecutionResult, prepared: Prepared) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import Enum
@@ -30,7 +30,7 @@ from api_factory.limits import WindowStatus
 from api_factory.metrics import Metrics
 from api_factory.settings import Settings
 from api_factory.wiring import Engine, build_engine
-from schema.build import build_schema
+from schema.build import GuardedSchema, build_schema
 from schema.http import GraphQLHTTP
 
 GRAPHQL = "application/graphql-response+json"
@@ -361,9 +361,18 @@ def seen() -> list[Any]:
     return SEEN
 
 
-@pytest.fixture(scope="session")
-def guarded(catalogue: Catalogue) -> Any:
-    return build_schema(catalogue)
+def compiled_at_once(catalogue: Catalogue) -> GuardedSchema:
+    """Build a schema that compiles each operation before its first run."""
+    schema = build_schema(catalogue)
+    return replace(schema, compiler=replace(schema.compiler, runs_before=0))
+
+
+@pytest.fixture(scope="session", params=["compiled", "graphql-core"])
+def guarded(request: pytest.FixtureRequest, catalogue: Catalogue) -> GuardedSchema:
+    """Every test of the face holds for both executors."""
+    if request.param == "compiled":
+        return compiled_at_once(catalogue)
+    return build_schema(catalogue, is_compiled=False)
 
 
 def settings_of(tmp_path: Path, **values: Any) -> Settings:
@@ -428,7 +437,7 @@ async def house(
     # One pool for a process: the engine's takes the place of the fixture's.
     await database.close()
     await engine.open()
-    app = GraphQLHTTP(engine, build_schema(catalogue))
+    app = GraphQLHTTP(engine, compiled_at_once(catalogue))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api.test") as http:
         yield House(engine, http)
     await engine.close()
