@@ -19,7 +19,7 @@ from api.address import TrustedProxies
 from api.problems import ProblemResponse, is_unexpected
 from api_factory import log
 from api_factory.errors import BodyTooLarge, Unavailable
-from api_factory.ids import uuid7
+from api_factory.ids import new_request_id
 from api_factory.metrics import Metrics
 from api_factory.settings import Settings
 
@@ -117,7 +117,7 @@ class Edge:
         if client:
             scope["client"] = (address, client[1])
         state = scope.setdefault("state", {})
-        state["request_id"] = request_id or uuid7().hex
+        state["request_id"] = request_id or new_request_id()
         state["address"] = address
         return declared_bytes
 

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from ipaddress import ip_address, ip_network
 from typing import Final, Protocol
 from uuid import UUID
@@ -37,7 +38,6 @@ from api_factory.errors import (
     Unauthenticated,
     Unavailable,
 )
-from api_factory.ids import public_id
 from api_factory.keys import Keys, KeySnapshot, Presented, SecretDigest, parse
 from api_factory.limits import Demand, Limits, QuotaStatus, WindowStatus, render_limits, render_policies
 from api_factory.metrics import Metrics
@@ -64,9 +64,12 @@ SECOND_LOOKS_A_SECOND: Final = 20
 ANONYMOUS: Final = frozenset[str]()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ask:
-    """What one operation would do if it were admitted."""
+    """What one operation would do if it were admitted.
+
+    Faces keep it with the document, so what follows from it is worked out once for all its requests.
+    """
 
     calls: tuple[Action, ...] = ()
     """The actions it would run, one entry for each call that a client would see answered."""
@@ -88,6 +91,21 @@ class Ask:
     def has_effect(self) -> bool:
         """Tell whether running it twice differs from running it once."""
         return self.is_mutation or any(is_billable(action) for action in self.calls)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of its actions, one for each call."""
+        return tuple(action.name for action in self.calls)
+
+    @cached_property
+    def billable_units(self) -> int:
+        """What it costs when every call succeeds."""
+        return sum(action.units for action in self.calls if is_billable(action))
+
+    @cached_property
+    def is_held(self) -> bool:
+        """Whether units are reserved before it runs."""
+        return any(action.charge == "reserve" and is_billable(action) for action in self.calls)
 
 
 class Snapshots(Protocol):
@@ -124,6 +142,7 @@ class Admission:
     succeeded: list[bool] = field(default_factory=list)
     units_charged: int = 0
     _ran: dict[int, tuple[str, float]] = field(default_factory=dict)
+    _payer: Payer | None = None
 
     @property
     def is_anonymous(self) -> bool:
@@ -133,11 +152,19 @@ class Admission:
     @property
     def payer(self) -> Payer:
         """Return who pays. Raises `Unauthenticated` for an anonymous admission."""
-        if self.snapshot is None:
-            raise Unauthenticated
-        not_after = self.secret.not_after if self.secret is not None else None
-        key = self.snapshot
-        return Payer(key.account_id, key.key_id, key.livemode, key.key_epoch, key.account_epoch, not_after)
+        if self._payer is None:
+            key = self.snapshot
+            if key is None:
+                raise Unauthenticated
+            not_after = self.secret.not_after if self.secret is not None else None
+            self._payer = Payer(
+                key.account_id, key.key_id, key.livemode, key.key_epoch, key.account_epoch, not_after
+            )
+        return self._payer
+
+    def decide_on(self, snapshot: KeySnapshot, secret: SecretDigest) -> None:
+        """Go by what holds now: the key was read again."""
+        self.snapshot, self.secret, self._payer = snapshot, secret, None
 
     async def run(self, index: int, arguments: Mapping[str, object]) -> object:
         """Run the call at `index` of the ask and remember whether it succeeded.
@@ -270,7 +297,7 @@ class Guard:
         self._refuse_exhausted(admission)
         admission.windows = await self._take(self._demands_of(snapshot, ask))
         self._used[snapshot.key_id] = self._snapshots.database_now()
-        if _is_held(ask):
+        if ask.is_held:
             await self._reserve(admission)
         return admission
 
@@ -391,7 +418,7 @@ class Guard:
         admission.caller = replace(admission.caller, idempotency_key=request.name)
         try:
             self._refuse_exhausted(admission)
-            if _is_held(admission.ask):
+            if admission.ask.is_held:
                 await self._reserve(admission)
         except BaseException:
             await self.abandon(admission)
@@ -459,8 +486,7 @@ class Guard:
 
     def _demands_of(self, snapshot: KeySnapshot, ask: Ask) -> tuple[Demand, ...]:
         """Return the limits an operation must pass; built once for a key and a shape of operation."""
-        names = tuple(action.name for action in ask.calls)
-        remembered = (snapshot.key_id, snapshot.account_epoch, names, ask.field_rates, ask.weight)
+        remembered = (snapshot.key_id, snapshot.account_epoch, ask.names, ask.field_rates, ask.weight)
         demands = self._demands.get(remembered)
         if demands is None:
             if len(self._demands) >= REMEMBERED_DEMANDS:
@@ -469,7 +495,7 @@ class Guard:
         return demands
 
     async def _reserve(self, admission: Admission) -> None:
-        units = sum(action.units for action in admission.ask.calls if is_billable(action))
+        units = admission.ask.billable_units
         for _ in range(ATTEMPTS):
             try:
                 reservation = await self._ledger.reserve(admission.payer, units, admission.request_id)
@@ -500,7 +526,7 @@ class Guard:
         self._snapshots.invalidate(admission.payer.key_id)
         snapshot, secret = await self._identify(admission.credentials)
         _check_permission(snapshot, admission.ask)
-        admission.snapshot, admission.secret = snapshot, secret
+        admission.decide_on(snapshot, secret)
         admission.caller = replace(
             _caller(snapshot, admission.request_id), idempotency_key=admission.caller.idempotency_key
         )
@@ -508,7 +534,7 @@ class Guard:
     def _refuse_exhausted(self, admission: Admission) -> None:
         """Refuse without input or output what the ledger is known to refuse for the rest of the period."""
         snapshot = admission.snapshot
-        units = sum(action.units for action in admission.ask.calls if is_billable(action))
+        units = admission.ask.billable_units
         if snapshot is None or units == 0:
             return
         known = self._exhausted.get((snapshot.account_id, snapshot.livemode))
@@ -578,10 +604,6 @@ def rate_limit_headers(windows: Sequence[WindowStatus], standing: QuotaStanding 
     return {"RateLimit-Policy": render_policies(windows, quota), "RateLimit": render_limits(windows, quota)}
 
 
-def _is_held(ask: Ask) -> bool:
-    return any(action.charge == "reserve" and is_billable(action) for action in ask.calls)
-
-
 def _check_belongs(ask: Ask) -> None:
     if ask.has_effect and not ask.key_required:
         raise BadUserInput("Idempotency-Key belongs to an API key; send one, or leave the header out.")
@@ -623,8 +645,8 @@ def _check_permission(snapshot: KeySnapshot, ask: Ask) -> None:
 
 def _caller(snapshot: KeySnapshot, request_id: str) -> Caller:
     return Caller(
-        account_id=public_id("acc", snapshot.account_id),
-        key_id=public_id("key", snapshot.key_id),
+        account_id=snapshot.public_account_id,
+        key_id=snapshot.public_id,
         key_name=snapshot.name,
         scopes=snapshot.held_scopes,
         livemode=snapshot.livemode,

@@ -24,7 +24,7 @@ from api_factory.errors import (
     NotFound,
     Unavailable,
 )
-from api_factory.ids import uuid7
+from api_factory.ids import new_request_id
 from api_factory.usage import IdempotencyRequest, Outcome, idempotency_request
 from schema.build import GuardedSchema
 from schema.context import Context
@@ -70,7 +70,7 @@ class GraphQLHTTP:
         state = scope.setdefault("state", {})
         is_identified = "request_id" in state
         if not is_identified:
-            state["request_id"] = uuid7().hex
+            state["request_id"] = new_request_id()
         request_id: str = state["request_id"]
         try:
             reply = await self._reply(scope, receive, request_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -65,7 +65,7 @@ async def _standing_of_key(engine: Engine, key: Key) -> QuotaStanding:
     period = await engine.usage.standing(key.account_id, livemode=key.livemode)
     wanted = Filter(period.period_start, period.period_end, livemode=key.livemode, key_ids=(key.id,))
     report = await engine.usage.report(key.account_id, wanted, "MONTH")
-    return replace(period, included=None, used=report.units, reserved=0)
+    return period._replace(included=None, used=report.units, reserved=0)
 
 
 @usage_command.command("verify")

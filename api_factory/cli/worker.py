@@ -56,6 +56,7 @@ def serve(
         ConfigurationError: Settings or actions keep the application from being built.
     """
     log.configure(settings.effective_log_format, settings.log_level)
+    log.gather_request_lines(settings.effective_log_format)
     if settings.log_level != "debug":  # uvicorn's steps; the greeting says that they are done
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     server = _Server(

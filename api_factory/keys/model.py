@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from uuid import UUID
 
 from api_factory.actions.names import DEFAULT_SCOPES
+from api_factory.ids import public_id
 from api_factory.keys.lifecycle import KeyStatus
 from api_factory.rates import Rate
 
@@ -94,11 +96,12 @@ class SecretDigest:
         return self.not_after is not None and self.not_after <= now
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class KeySnapshot:
     """All that the guard decides by, as it stood in one snapshot of the database.
 
     `account_epoch` is the greater of the account's and its plan's; the ledger checks both epochs again.
+    Without slots, so that what follows from the fields is worked out once for all calls of the key.
     """
 
     key_id: UUID
@@ -120,10 +123,20 @@ class KeySnapshot:
     plan_scopes: frozenset[str] | None
     cap_units: int | None
 
-    @property
+    @cached_property
     def held_scopes(self) -> frozenset[str]:
-        """Return the scopes that count: the key's own that its plan allows."""
+        """The scopes that count: the key's own that its plan allows."""
         return self.scopes if self.plan_scopes is None else self.scopes & self.plan_scopes
+
+    @cached_property
+    def public_id(self) -> str:
+        """The key's id as clients see it."""
+        return public_id("key", self.key_id)
+
+    @cached_property
+    def public_account_id(self) -> str:
+        """The account's id as clients see it."""
+        return public_id("acc", self.account_id)
 
     def status_at(self, now: datetime) -> KeyStatus:
         """Return the key's state at a moment of the database's clock."""

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 import asyncpg
@@ -65,9 +65,8 @@ _COMMIT: Final = _call("ledger_commit", _TYPES)
 _COMMIT_ONCE: Final = _call("ledger_commit_once", (*_TYPES, *_ENTRY_TYPES))
 
 
-@dataclass(frozen=True, slots=True)
-class Payer:
-    """Who pays, and what the caller's decision to admit rests on."""
+class Payer(NamedTuple):
+    """Who pays, and what the caller's decision to admit rests on; a tuple, for every call makes one."""
 
     account_id: UUID
     key_id: UUID
@@ -77,8 +76,7 @@ class Payer:
     not_after: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One action's share of a charge; a failed one costs nothing and is counted as an error."""
 
     action: str

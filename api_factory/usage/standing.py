@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaStanding:
-    """The numbers of a committed row: units used, held by running calls, and left."""
+class QuotaStanding(NamedTuple):
+    """The numbers of a committed row: units used, held by running calls, and left; a tuple, as `Payer` is."""
 
     livemode: bool
     included: int | None
@@ -30,12 +28,11 @@ class QuotaStanding:
     @property
     def remaining(self) -> int | None:
         """Return the units that a call could still be charged; None when unlimited."""
-        left = [
-            limit - used
-            for limit, used in ((self.included, self.used + self.reserved), (self.cap_units, self.cap_used))
-            if limit is not None
-        ]
-        return max(0, min(left)) if left else None
+        left = None if self.included is None else self.included - self.used - self.reserved
+        if self.cap_units is not None:
+            left_of_cap = self.cap_units - self.cap_used
+            left = left_of_cap if left is None else min(left, left_of_cap)
+        return None if left is None else max(0, left)
 
     @property
     def is_exhausted(self) -> bool:

@@ -6,7 +6,7 @@ import logging
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 import pytest
@@ -281,3 +281,66 @@ def test_uvicorn_speaks_through_here_and_leaves_requests_to_us(json_lines: io.St
     logging.getLogger("uvicorn.access").info("a request")
     logging.getLogger("uvicorn.error").info("Started")
     assert only(json_lines)["message"] == "Started"
+
+
+FIELDS: dict[str, Any] = {
+    "surface": "graphql",
+    "code": "OK",
+    "address": "203.0.113.9",
+    "password": "hunter2",
+    "count": 3,
+    "ratio": 0.25,
+    "flag": True,
+    "nothing": None,
+    "deep": {"token": "x", "list": [SECRETS["live key"]]},
+}
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+@pytest.mark.parametrize(
+    "path", ["/graphql", "/a b\n\x1b[0m", "/é\udc80", *(f"/{s}" for s in SECRETS.values())]
+)
+def test_gathered_lines_say_what_single_ones_say(form: Literal["json", "text"], path: str) -> None:
+    """The short way of a request's line and the formatters' long one differ in nothing but the time."""
+    gathered = io.StringIO()
+    lines = log.RequestLines(gathered, form)
+    for single in captured(form):
+        context = {"request_id": "abc123", "caller": SECRETS["live key"]}
+        token = log.bind(**context)
+        log.access("GET", path, 200, 0.0123, **FIELDS)
+        log.unbind(token)
+        lines.add({**context, "method": "GET", "path": path, "status": 200, "ms": 12.3, **FIELDS})
+        if form == "json":
+            one, other = only(single), only(gathered)
+            assert {**one, "time": ""} == {**other, "time": ""}
+            assert list(one) == list(other)
+            assert len(str(one["time"])) == len(str(other["time"]))
+        else:
+            assert single.getvalue()[8:] == gathered.getvalue()[8:]
+        assert not any(secret in gathered.getvalue() for secret in SECRETS.values())
+
+
+async def test_the_lines_of_one_turn_of_the_loop_are_one_write() -> None:
+    class Counting(io.StringIO):
+        writes = 0
+
+        def write(self, text: str) -> int:
+            self.writes += 1
+            return super().write(text)
+
+    stream = Counting()
+    lines = log.RequestLines(stream, "text")
+    for number in range(10):
+        lines.add({"path": f"/{number}"})
+    assert stream.getvalue() == ""
+    await asyncio.sleep(0)
+    assert stream.writes == 1
+    assert [line.rpartition("=")[2] for line in stream.getvalue().splitlines()] == [
+        f"/{n}" for n in range(10)
+    ]
+
+
+def test_a_closed_stream_takes_no_request_down() -> None:
+    stream = io.StringIO()
+    stream.close()
+    log.RequestLines(stream, "json").add({"path": "/"})

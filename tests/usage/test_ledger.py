@@ -182,7 +182,7 @@ async def test_a_rotated_secret_past_its_grace_cannot_pay(ground: Ground) -> Non
     payer = await ground.payer(await ground.account(10))
     now = await ground.db.fetchval("SELECT af_now()")
     with pytest.raises(KeyExpired):
-        await ground.ledger.charge(replace(payer, not_after=now), one(), "r")
+        await ground.ledger.charge(payer._replace(not_after=now), one(), "r")
 
 
 async def test_a_charge_waits_for_a_revoke_under_way_and_then_sees_it(ground: Ground) -> None:
@@ -256,7 +256,7 @@ async def test_a_stale_settlement_leaves_the_reservation_open(ground: Ground) ->
     with pytest.raises(Stale):
         await ground.ledger.settle(reservation, payer, one(4))
     assert await ground.used(account) == (0, 4)
-    standing = await ground.ledger.settle(reservation, replace(payer, key_epoch=3), one(4))
+    standing = await ground.ledger.settle(reservation, payer._replace(key_epoch=3), one(4))
     assert (standing.used, standing.reserved) == (4, 0)
 
 
@@ -342,7 +342,7 @@ async def test_a_new_period_begins_at_nothing_without_any_reset(ground: Ground) 
     # What was reserved in the old period is settled in the old period.
     owner = await ground.db.fetchrow("SELECT * FROM reservation WHERE id = $1", held_over.id)
     assert owner is not None
-    payer_over = replace(payer, account_id=owner["account_id"], key_id=owner["key_id"])
+    payer_over = payer._replace(account_id=owner["account_id"], key_id=owner["key_id"])
     await ground.ledger.settle(held_over, payer_over, one(2))
     assert await ground.used(owner["account_id"]) == (0, 0)
     assert await ground.drift() == 0
@@ -595,7 +595,7 @@ async def test_a_key_cannot_pay_in_the_other_mode(ground: Ground) -> None:
     account = await ground.account(10)
     payer = await ground.payer(account)
     with pytest.raises(InvalidKey):
-        await ground.ledger.charge(replace(payer, livemode=False), one(), "r")
+        await ground.ledger.charge(payer._replace(livemode=False), one(), "r")
 
 
 async def test_a_heartbeat_renews_the_lease(ground: Ground) -> None:
