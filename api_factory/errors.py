@@ -141,6 +141,10 @@ class ActionNotAllowed(Forbidden):
     """This API key may not call that action; use a key whose allowed actions include it."""
 
 
+class DocumentNotTrusted(Forbidden):
+    """This API key runs trusted documents only; send the documentId of one, or use another key."""
+
+
 class KeySuspended(Forbidden):
     """The API key is suspended; resume it or use another one."""
 
@@ -264,6 +268,13 @@ class GraphQLValidationFailed(ApiFactoryError):
     """The operation does not fit the schema; compare it with /schema.graphql."""
 
     code = "GRAPHQL_VALIDATION_FAILED"
+    status = 400
+
+
+class PersistedQueryNotFound(ApiFactoryError):
+    """No document is known by this id or hash; send its text, or an id of the server's manifest."""
+
+    code = "PERSISTED_QUERY_NOT_FOUND"
     status = 400
 
 

@@ -27,6 +27,7 @@ from api_factory.errors import (
     AddressNotAllowed,
     ApiFactoryError,
     BadUserInput,
+    DocumentNotTrusted,
     InternalError,
     InvalidKey,
     KeyExpired,
@@ -83,6 +84,8 @@ class Ask:
     """It changes something, whether or not it costs anything."""
     shows_secret: bool = False
     """Its reply holds a secret, which is shown once and kept nowhere."""
+    is_trusted: bool = False
+    """It is an operation of the manifest of documents that the operator trusts."""
 
     @property
     def has_effect(self) -> bool:
@@ -612,6 +615,8 @@ def _check_address(snapshot: KeySnapshot, address: str) -> None:
 
 
 def _check_permission(snapshot: KeySnapshot, ask: Ask) -> None:
+    if snapshot.trusted_documents_only and not ask.is_trusted:
+        raise DocumentNotTrusted
     held = snapshot.held_scopes
     if not ask.scopes <= held:
         raise ScopeMissing(ask.scopes - held, ask.coordinate)

@@ -120,6 +120,11 @@ class Settings(BaseSettings):
     operation_timeout_seconds: float = Field(
         default=30.0, gt=0, le=600, description="Longest time one operation may run before it is given up."
     )
+    trusted_documents: Path | None = Field(
+        default=None,
+        description="JSON file of trusted GraphQL documents by id, as Relay, graphql-codegen or Apollo write "
+        "it; each is checked at the start. Unset: there are none.",
+    )
     usage_retention_months: int | None = Field(
         default=None,
         ge=2,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from sys import getsizeof
 from typing import Final
 
@@ -63,6 +63,7 @@ class Document:
     operations: Mapping[str | None, OperationDefinitionNode]
     fragments: Mapping[str, FragmentDefinitionNode]
     surveys: dict[str | None, Survey] = field(default_factory=dict)
+    is_trusted: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -103,6 +104,7 @@ class Documents:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._kept: OrderedDict[str, Document] = OrderedDict()
+        self._trusted: dict[str, Document] = {}
         self._size_bytes = 0
 
     def __len__(self) -> int:
@@ -125,11 +127,15 @@ class Documents:
         if document is not None:
             self._kept.move_to_end(text)
             return document
-        return self._check(text, _parse(text))
+        return self._trusted.get(text) or self._check(text, _parse(text))
+
+    def trust(self, text: str) -> None:
+        """Hold a document of the operator's manifest for good. Raises as `read` does."""
+        self._trusted[text] = replace(self._check(text, _parse(text)), is_trusted=True)
 
     def keep(self, document: Document) -> None:
         """Remember a document whose operation was admitted."""
-        if document.text in self._kept:
+        if document.is_trusted or document.text in self._kept:
             return
         self._kept[document.text] = document
         self._size_bytes += document.size_bytes

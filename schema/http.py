@@ -36,6 +36,8 @@ from schema.refusals import DocumentRefused
 from schema.remembered import Remembered
 from schema.reply import Reply, Written, refuse, refuse_document, write_result
 from schema.request import ClientGone, GraphQLRequest, Headers, headers_of, read_request
+from schema.sources import Sources
+from schema.trusted import load_trusted
 
 if TYPE_CHECKING:
     from api_factory.guard import Admission
@@ -54,10 +56,17 @@ class GraphQLHTTP:
     """
 
     def __init__(self, engine: Engine, schema: GuardedSchema) -> None:
-        """Serve one schema; documents are remembered within bounds."""
+        """Serve one schema; documents are remembered within bounds.
+
+        Raises:
+            ConfigurationError: The manifest of trusted documents cannot be read or does not fit the schema.
+        """
         self._engine = engine
         self._schema = schema
         self._documents = Documents(schema.core)
+        self._sources = Sources(
+            self._documents, load_trusted(engine.settings.trusted_documents, self._documents)
+        )
         # Everybody may ask for them, without a key and many times in one operation.
         self._plans = Remembered(lambda: engine.plans.list(), PLANS_SECONDS, engine.clock.monotonic)
 
@@ -133,7 +142,7 @@ class GraphQLHTTP:
         prepared = self._prepare(request)
         guard = self._engine.guard
         admission = await guard.admit(credentials, prepared.survey.ask, request_id, idempotency)
-        self._documents.keep(prepared.document)
+        self._sources.admitted(request, prepared.document, has_key=admission.caller.key_id is not None)
         if admission.caller.key_id:
             log.bind(account_id=admission.caller.account_id, key_id=admission.caller.key_id)
         if admission.replay is not None:
@@ -149,7 +158,7 @@ class GraphQLHTTP:
         return Reply(written.status, written.body, media, written.code, admission.headers())
 
     def _prepare(self, request: GraphQLRequest) -> Prepared:
-        document = self._documents.read(request.query)
+        document = self._sources.find(request)
         operation = document.operation(request.operation_name)
         if request.is_get and operation.operation is not OperationType.QUERY:
             raise MethodNotAllowed("Only queries can be sent by GET; use POST.", headers={"Allow": "POST"})
