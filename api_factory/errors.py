@@ -165,6 +165,8 @@ class RateLimited(ApiFactoryError):
 
     code = "RATE_LIMITED"
     status = 429
+    counted: ClassVar[str] = "calls"
+    remedy: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -179,8 +181,8 @@ class RateLimited(ApiFactoryError):
         """State which policy refused; `statuses` holds every window's state for the headers."""
         self.statuses = statuses
         super().__init__(
-            f"The limit of {limit} calls per {window_seconds} s is reached; "
-            f"retry in {retry_after_seconds} s.",
+            f"The limit of {limit} {self.counted} per {window_seconds} s is reached; "
+            f"retry in {retry_after_seconds} s{self.remedy}.",
             retry_after_seconds=retry_after_seconds,
             extensions={
                 "policy": policy,
@@ -189,6 +191,13 @@ class RateLimited(ApiFactoryError):
                 "remaining": remaining,
             },
         )
+
+
+class TooManyNewDocuments(RateLimited):
+    """Too many documents that this server had not read before; use variables for what changes, or retry."""
+
+    counted = "documents that are new to this server"
+    remedy = ", and keep what changes out of the document, in variables"
 
 
 class QuotaExceeded(ApiFactoryError):

@@ -14,13 +14,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import Final, Protocol
 from uuid import UUID
 
 from api_factory.actions import Action, ActionError, Caller
 from api_factory.clock import Clock
-from api_factory.credentials import Credentials
+from api_factory.credentials import Credentials, counted_address
 from api_factory.errors import (
     AccountSuspended,
     ActionNotAllowed,
@@ -366,7 +366,7 @@ class Guard:
             succeeded=[False] * len(ask.calls),
         )
         # Without a key it is the address that an action's own limit counts.
-        address = f"address:{_counted_address(credentials.address)}"
+        address = f"address:{counted_address(credentials.address)}"
         demands = _own_demands(address, address, ask)
         admission.windows = await self._take(demands)
         return admission
@@ -588,18 +588,6 @@ def _is_held(ask: Ask) -> bool:
 def _check_belongs(ask: Ask) -> None:
     if ask.has_effect and not ask.key_required:
         raise BadUserInput("Idempotency-Key belongs to an API key; send one, or leave the header out.")
-
-
-def _counted_address(address: str) -> str:
-    """Return what a limit without a key counts: an IPv4 address, or the /64 that one customer gets."""
-    try:
-        client = ip_address(address)
-    except ValueError:
-        return address
-    mapped = getattr(client, "ipv4_mapped", None)
-    if mapped is not None or client.version == 4:
-        return str(mapped or client)
-    return str(ip_network((client, 64), strict=False))
 
 
 def _check_address(snapshot: KeySnapshot, address: str) -> None:

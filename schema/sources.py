@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
+from api_factory.credentials import Credentials
 from api_factory.errors import PersistedQueryNotFound, RequestMalformed
 from schema.documents import Document, Documents
 from schema.registered import RegisteredDocuments, hash_of
 from schema.request import GraphQLRequest
 from schema.trusted import HASHED, TrustedDocuments
+from schema.unseen import UnseenDocuments
 
-APOLLO_SENTENCE = "PersistedQueryNotFound"
+if TYPE_CHECKING:
+    from api_factory.guard import Admission
+
+APOLLO_SENTENCE: Final = "PersistedQueryNotFound"
 """What clients of automatic persisted queries look for in the message before they send the text."""
 
 
 class Sources:
     """Finds documents and, once somebody was admitted with one, remembers it."""
 
-    def __init__(self, documents: Documents, trusted: TrustedDocuments) -> None:
-        """Read into `documents`; nothing is registered yet."""
+    def __init__(self, documents: Documents, trusted: TrustedDocuments, unseen: UnseenDocuments) -> None:
+        """Read into `documents` what `unseen` lets through; nothing is registered yet."""
         self._documents = documents
+        self._unseen = unseen
         self._trusted = trusted
         self._registered = RegisteredDocuments()
 
-    def find(self, request: GraphQLRequest) -> Document:
+    def find(self, request: GraphQLRequest, credentials: Credentials) -> Document:
         """Return the document of a request, read if need be.
 
         Raises:
+            TooManyNewDocuments: It would have to be read, and the caller has brought too many of those.
             PersistedQueryNotFound: No document is known by the id or the hash.
             RequestMalformed: The hash is not that of the text.
             DocumentRefused: It does not parse, or does not fit the schema.
@@ -33,12 +42,20 @@ class Sources:
         query = request.query
         if query is None or request.document_hash is not None:
             query = self._text(request)
-        return self._documents.read(query)
+        document = self._documents.known(query)
+        if document is None:
+            self._unseen.count(credentials)
+            document = self._documents.read(query)
+        return document
 
-    def admitted(self, request: GraphQLRequest, document: Document, *, has_key: bool) -> None:
+    def admitted(self, request: GraphQLRequest, document: Document, admission: Admission) -> None:
         """Remember a document that somebody may run; when he has a key, also by the hash it came with."""
-        self._documents.keep(document)
-        if has_key and request.document_hash is not None and request.query is not None:
+        is_new = self._documents.keep(document)
+        if admission.caller.key_id is None:
+            return
+        if is_new:
+            self._unseen.admitted(admission.credentials)
+        if request.document_hash is not None and request.query is not None:
             self._registered.register(request.document_hash, document.text)
 
     def _text(self, request: GraphQLRequest) -> str:
