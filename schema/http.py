@@ -53,7 +53,8 @@ class GraphQLHTTP:
     """Serves `/graphql` by POST and GET, and the files of GraphiQL below it.
 
     Guarantees: never a stack trace, never more than five errors for a refused request, `extensions.code` on
-    every error, and no log of level error for a client's mistake. It leaves its `code` in `scope["state"]`.
+    every error, and no log of level error for a client's mistake. It leaves its `code` in `scope["state"]`,
+    and `no_compression` where the reply holds a secret.
     """
 
     def __init__(self, engine: Engine, schema: GuardedSchema) -> None:
@@ -87,6 +88,8 @@ class GraphQLHTTP:
             state["code"] = "BAD_USER_INPUT"
             return
         state["code"] = reply.code
+        if reply.has_secret:
+            state["no_compression"] = True
         if not is_identified:
             # Whoever identified the request also sends its id.
             reply = replace(reply, headers={**reply.headers, "X-Request-Id": request_id})
@@ -155,7 +158,8 @@ class GraphQLHTTP:
             if isinstance(error, ApiFactoryError):
                 admission.show_limits(error)
             raise
-        return Reply(written.status, written.body, media, written.code, admission.headers())
+        has_secret = prepared.survey.ask.shows_secret
+        return Reply(written.status, written.body, media, written.code, admission.headers(), has_secret)
 
     def _prepare(self, request: GraphQLRequest, credentials: Credentials) -> Prepared:
         document = self._sources.find(request, credentials)
