@@ -28,6 +28,7 @@ from api_factory.ids import uuid7
 from api_factory.usage import IdempotencyRequest, Outcome, idempotency_request
 from schema.build import GuardedSchema
 from schema.context import Context
+from schema.costs import priced, with_cost
 from schema.documents import Documents
 from schema.execution import Prepared, execute, failed_calls, prepare
 from schema.graphiql import ASSETS_PATH, PAGE_HEADERS, PATH, Asset, find_asset, page, send_asset
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("api_factory.graphql")
 
 PLANS_SECONDS: Final = 1.0
+NOTHING_RUN: Final = Written(b'{"data":{}}', 200, "OK")
+"""What a dry run comes to, without its cost."""
 
 
 class GraphQLHTTP:
@@ -144,14 +147,20 @@ class GraphQLHTTP:
     ) -> Reply:
         prepared = self._prepare(request, credentials)
         guard = self._engine.guard
-        admission = await guard.admit(credentials, prepared.survey.ask, request_id, idempotency)
+        ask = prepared.survey.ask
+        if request.is_dry_run:
+            ask, idempotency = priced(ask), None
+        admission = await guard.admit(credentials, ask, request_id, idempotency)
         self._sources.admitted(request, prepared.document, admission)
         if admission.caller.key_id:
             log.bind(account_id=admission.caller.account_id, key_id=admission.caller.key_id)
         if admission.replay is not None:
             return _replay(admission.replay, admission)
         try:
-            written = await self._execute(prepared, admission, media, request_id)
+            if request.wants_cost:
+                written = await self._execute_with_cost(request, prepared, admission, media, request_id)
+            else:
+                written = await self._execute(prepared, admission, media, request_id)
             await guard.settle(admission, _outcome(written, media, admission))
         except BaseException as error:
             await guard.abandon(admission)
@@ -181,6 +190,21 @@ class GraphQLHTTP:
         for index in (*failed_calls(result, prepared), *lost):
             admission.fail(index)
         return written
+
+    async def _execute_with_cost(
+        self,
+        request: GraphQLRequest,
+        prepared: Prepared,
+        admission: Admission,
+        media: str,
+        request_id: str,
+    ) -> Written:
+        if request.is_dry_run:
+            written = NOTHING_RUN
+        else:
+            written = await self._execute(prepared, admission, media, request_id)
+        maximum = self._engine.settings.max_operation_cost
+        return replace(written, body=with_cost(written.body, prepared.survey, admission, maximum))
 
     async def _run(self, prepared: Prepared, admission: Admission, request_id: str) -> ExecutionResult:
         """Execute within the time allowed.
