@@ -32,7 +32,11 @@ def create_app(engine: Engine | None = None, settings: Settings | None = None) -
     """
     if engine is None:
         engine = build_engine(settings or load_settings())
-    schema = build_schema(engine.catalogue, is_compiled=engine.settings.executor == "compiled")
+    schema = build_schema(
+        engine.catalogue,
+        is_compiled=engine.settings.executor == "compiled",
+        introspection=engine.settings.introspection,
+    )
     return Application(engine, GraphQLHTTP(engine, schema), schema.sdl)
 
 

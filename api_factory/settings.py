@@ -14,18 +14,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from api_factory.dsn import check_dsn
 from api_factory.embedded import EmbeddedPostgres
 from api_factory.errors import ConfigurationError
+from api_factory.rates import Rate, parse_rates
 
 MINIMUM_PEPPER_BYTES = 32
 MINIMUM_PEPPER_CHARACTERS = 10
 FILES_VARIABLE = "API_FACTORY_SECRETS_DIR"
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+def _one_rate(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    rates = parse_rates(value)
+    if len(rates) != 1:
+        raise ValueError(f"{value!r} is more than one rate; keep one")
+    return rates[0]
+
+
+NewDocumentRate = Annotated[Rate, NoDecode, BeforeValidator(_one_rate)]
 
 
 class Settings(BaseSettings):
@@ -124,6 +137,36 @@ class Settings(BaseSettings):
         default="compiled",
         description="What runs GraphQL operations: programs compiled from them, or graphql-core alone.",
     )
+    cors_origins: CommaSeparated = Field(
+        default=(),
+        description="Origins whose pages may call GraphQL and REST from a browser, comma-separated, such as "
+        "`https://app.example.com`; `*` is all. Unset: none but its own.",
+    )
+    compress_from_bytes: int = Field(
+        default=4_000,
+        ge=0,
+        description="Size from which a reply of GraphQL or REST is sent as gzip to a client that accepts it; "
+        "0: never.",
+    )
+    introspection: Literal["keyed", "open", "off"] = Field(
+        default="keyed",
+        description="Who may introspect the GraphQL schema: those with a key, everybody, or nobody. "
+        "`__type { kind name }` is always answered, and `/schema.graphql` is always there.",
+    )
+    address_document_rate: NewDocumentRate = Field(
+        default=Rate(120, 60, "minute"),
+        description="How many GraphQL documents that are new to a worker it reads for one address, such as "
+        "`120/minute`: so many at once, and then at that pace.",
+    )
+    key_document_rate: NewDocumentRate = Field(
+        default=Rate(1_200, 60, "minute"),
+        description="The same for one API key, once it is proved; its address does not pay then.",
+    )
+    trusted_documents: Path | None = Field(
+        default=None,
+        description="JSON file of trusted GraphQL documents by id, as Relay, graphql-codegen or Apollo write "
+        "it; each is checked at the start. Unset: there are none.",
+    )
     usage_retention_months: int | None = Field(
         default=None,
         ge=2,
@@ -141,7 +184,7 @@ class Settings(BaseSettings):
         default=20, ge=1, le=300, description="Time for requests under way to end at shutdown."
     )
 
-    @field_validator("actions", "trusted_proxies", mode="before")
+    @field_validator("actions", "trusted_proxies", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

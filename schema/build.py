@@ -41,7 +41,7 @@ from schema.directives import (
 from schema.examples import Presentation, example_of
 from schema.limits import MAX_ERRORS
 from schema.mutations import Mutations
-from schema.operation import Rules
+from schema.operation import Introspection, Rules
 from schema.queries import Queries
 from schema.readers import arguments_reader
 from schema.scalars import SCALAR_MAP, as_definition
@@ -69,6 +69,7 @@ def build_schema(
     catalogue: Catalogue,
     *,
     is_compiled: bool = True,
+    introspection: Introspection = "keyed",
     query: type = Queries,
     mutation: type = Mutations,
 ) -> GuardedSchema:
@@ -87,7 +88,7 @@ def build_schema(
     sdl = print_sdl(own)
     return GuardedSchema(
         core=core,
-        rules=Rules(core, compile_policies(core), catalogue),
+        rules=Rules(core, compile_policies(core), catalogue, introspection),
         sdl=sdl,
         compiler=Compiler(core, own.execution_context_class, MAX_ERRORS, is_on=is_compiled),
         presentations=_presentations(catalogue, core, sdl),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from sys import getsizeof
 from typing import Final
+from weakref import WeakValueDictionary
 
 from graphql import (
     DocumentNode,
@@ -55,7 +56,7 @@ _OTHER_RULES: Final = tuple(rule for rule in specified_rules if rule not in _MER
 _TOO_LARGE: Final = "Parsing aborted."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Document:
     """A valid document within all limits; `surveys` and `programs` keep what all requests share."""
 
@@ -65,13 +66,14 @@ class Document:
     fragments: Mapping[str, FragmentDefinitionNode]
     surveys: dict[str | None, Survey] = field(default_factory=dict)
     programs: dict[str | None, Programs] = field(default_factory=dict)
+    is_trusted: bool = False
+    read_bytes: int = 0
+    """About the memory that it took when it had been read: its text, twice, and its tree."""
 
     @property
     def size_bytes(self) -> int:
-        """About the memory it takes: its text, as it is and in its tokens, its tree, and its programs."""
-        tree_bytes = BYTES_PER_DOCUMENT + BYTES_PER_TOKEN * self.node.token_count
-        program_bytes = sum(each.size_bytes for each in self.programs.values())
-        return tree_bytes + 2 * getsizeof(self.text) + program_bytes
+        """About the memory it takes now, with its programs."""
+        return self.read_bytes + sum(each.size_bytes for each in self.programs.values())
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """Return the operation to run (GraphQL specification, GetOperation).
@@ -107,6 +109,9 @@ class Documents:
         self._max_bytes = max_bytes
         self._kept: OrderedDict[str, Document] = OrderedDict()
         self._counted_bytes: dict[str, int] = {}
+        self._trusted: dict[str, Document] = {}
+        # What requests under way hold: one that many bring at once, and nobody was admitted with yet.
+        self._under_way: WeakValueDictionary[str, Document] = WeakValueDictionary()
         self._size_bytes = 0
 
     def __len__(self) -> int:
@@ -119,30 +124,44 @@ class Documents:
         return self._size_bytes
 
     def read(self, text: str) -> Document:
-        """Return the document, from memory when it was kept before.
+        """Return the document, from memory when it is there.
 
         Raises:
             DocumentRefused: It does not parse, or does not fit the schema.
             QueryTooComplex: It is larger or deeper than a document may be.
         """
+        document = self.known(text)
+        if document is None:
+            document = self._under_way[text] = self._check(text, _parse(text))
+        return document
+
+    def known(self, text: str) -> Document | None:
+        """Return a document that need not be read: kept, trusted, or held by a request under way."""
         document = self._kept.get(text)
         if document is not None:
             self._kept.move_to_end(text)
             return document
-        return self._check(text, _parse(text))
+        return self._trusted.get(text) or self._under_way.get(text)
 
-    def keep(self, document: Document) -> None:
-        """Remember a document whose operation was admitted; call it again when it has grown a program."""
+    def trust(self, text: str) -> None:
+        """Hold a document of the operator's manifest for good. Raises as `read` does."""
+        self._trusted[text] = replace(self._check(text, _parse(text)), is_trusted=True)
+
+    def keep(self, document: Document) -> bool:
+        """Remember a document whose operation was admitted, at its present size; tell whether it was new."""
+        if document.is_trusted:
+            return False
         text, size_bytes = document.text, document.size_bytes
         counted = self._counted_bytes.get(text, 0)
         if size_bytes == counted or self._kept.get(text, document) is not document:
-            return
+            return False
         self._kept[text] = document
         self._counted_bytes[text] = size_bytes
         self._size_bytes += size_bytes - counted
         while len(self._kept) > self._max_entries or self._size_bytes > self._max_bytes:
             oldest, _ = self._kept.popitem(last=False)
             self._size_bytes -= self._counted_bytes.pop(oldest)
+        return not counted
 
     def _check(self, text: str, node: DocumentNode) -> Document:
         check_limits(node)
@@ -161,6 +180,7 @@ class Documents:
                 if isinstance(each, OperationDefinitionNode)
             },
             {each.name.value: each for each in definitions if isinstance(each, FragmentDefinitionNode)},
+            read_bytes=BYTES_PER_DOCUMENT + BYTES_PER_TOKEN * node.token_count + 2 * getsizeof(text),
         )
 
     def _validate(self, node: DocumentNode, rules: Collection[type[ASTValidationRule]]) -> None:

@@ -54,7 +54,7 @@ def prepare(
         raise DocumentRefused(BadUserInput, values)
     found = document.surveys.get(name)
     if found is None:
-        found = survey(schema.rules, operation, document.fragments, values)
+        found = survey(schema.rules, operation, document.fragments, values, is_trusted=document.is_trusted)
         if found.is_constant:
             document.surveys[name] = found
     return Prepared(document, programs, values, found, operation.operation is OperationType.MUTATION)

@@ -24,6 +24,7 @@ DOCUMENT_CODES: Final = frozenset(
         "GRAPHQL_PARSE_FAILED",
         "GRAPHQL_VALIDATION_FAILED",
         "OPERATION_RESOLUTION_FAILURE",
+        "PERSISTED_QUERY_NOT_FOUND",
     }
 )
 """Refusals of what was asked, not of who asks: 200 for a client that only reads `application/json`."""
@@ -38,13 +39,17 @@ _LONGEST_MESSAGE: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One reply; `code` is `OK` or the code of its first error, for the metrics and the log."""
+    """One reply; `code` is `OK` or the code of its first error, for the metrics and the log.
+
+    One that `has_secret` must not be compressed.
+    """
 
     status: int
     body: bytes
     media: str
     code: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    has_secret: bool = False
 
     async def send(self, send: Any) -> None:
         """Send it as ASGI wants it."""

@@ -11,7 +11,6 @@ from uuid import UUID
 import orjson
 import pytest
 
-import schema.http
 from api_factory import log
 from api_factory.errors import KeySuspended, QuotaExceeded, RateLimited, Unavailable
 from schema.media import negotiate
@@ -282,20 +281,13 @@ async def test_a_refusal_after_the_admission_carries_the_rate_limits(face: Any, 
     assert reply.headers["ratelimit"] == '"minute";r=59;t=42'
 
 
-async def test_an_id_is_made_only_for_a_request_without_one(
-    face: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[Any] = []
-
-    def make() -> UUID:
-        made.append(UUID(int=7))
-        return made[-1]
-
-    monkeypatch.setattr(schema.http, "uuid7", make)
-    await _call(face.app, [{"type": "http.request", "body": PING}], state={"request_id": "r1", "address": ""})
-    assert made == []
+async def test_an_id_is_made_only_for_a_request_without_one(face: Any) -> None:
+    state = {"request_id": "r1", "address": ""}
+    named, _ = await _call(face.app, [{"type": "http.request", "body": PING}], state=state)
+    assert b"x-request-id" not in dict(named["headers"])
+    assert state["request_id"] == "r1"
     start, _ = await _call(face.app, [{"type": "http.request", "body": PING}])
-    assert dict(start["headers"])[b"x-request-id"].decode() == made[0].hex
+    assert UUID(hex=dict(start["headers"])[b"x-request-id"].decode()).version == 7
 
 
 async def test_only_documents_of_those_who_may_run_them_are_kept(face: Any) -> None:
@@ -402,3 +394,15 @@ async def test_several_headers_of_one_name_are_one_list(face: Any) -> None:
     ]
     start, _ = await _call(face.app, [{"type": "http.request", "body": PING}], headers=headers)
     assert start["status"] == 200
+
+
+async def test_only_a_reply_that_shows_a_secret_asks_not_to_be_compressed(house: Any) -> None:
+    key = await house.key(await house.account(), "MANAGE_KEYS", "RUN_ACTIONS")
+    app = house.http._transport.app
+    for selected, is_withheld in (("secret", True), ("apiKey { id }", False)):
+        query = f'mutation {{ createKey(input: {{name: "k"}}) {{ {selected} }} }}'
+        state: dict[str, Any] = {"request_id": "r", "address": ""}
+        body = orjson.dumps({"query": query})
+        headers = [(b"content-type", JSON.encode()), (b"x-api-key", key.secret.encode())]
+        await _call(app, [{"type": "http.request", "body": body}], state=state, headers=headers)
+        assert state.get("no_compression", False) is is_withheld
