@@ -166,7 +166,10 @@ class _Reply:
                 *self._headers,
                 (b"x-request-id", self._request_id.encode()),
             ]
-            if not any(name == b"content-security-policy" for name, _ in headers):
+            for name, _ in headers:
+                if name == b"content-security-policy":
+                    break
+            else:
                 headers.append(_POLICY_HEADER)
             # A new message: a face may keep its own to send it again.
             message = {**message, "headers": headers}

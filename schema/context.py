@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from api_factory.accounts import Plan
 from api_factory.errors import Unavailable
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from api_factory.wiring import Engine
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """The engine, and what the guard and the survey found out about this operation; `info.context`."""
 
     engine: Engine

@@ -6,8 +6,7 @@ Preparing touches nothing; the guard stands between `prepare` and `execute`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphql import ExecutionResult, OperationDefinitionNode, OperationType
 from graphql.execution.values import VariableValues
@@ -21,8 +20,7 @@ from schema.operation import Survey, survey
 from schema.refusals import DocumentRefused
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """An operation that only waits for its context."""
 
     document: Document

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from graphql import ExecutionResult, OperationType
@@ -95,7 +94,7 @@ class GraphQLHTTP:
             state["no_compression"] = True
         if not is_identified:
             # Whoever identified the request also sends its id.
-            reply = replace(reply, headers={**reply.headers, "X-Request-Id": request_id})
+            reply = reply._replace(headers={**reply.headers, "X-Request-Id": request_id})
         await reply.send(send)
 
     async def _reply(self, scope: Any, receive: Any, request_id: str) -> Reply:
@@ -204,7 +203,7 @@ class GraphQLHTTP:
         else:
             written = await self._execute(prepared, admission, media, request_id)
         maximum = self._engine.settings.max_operation_cost
-        return replace(written, body=with_cost(written.body, prepared.survey, admission, maximum))
+        return written._replace(body=with_cost(written.body, prepared.survey, admission, maximum))
 
     async def _run(self, prepared: Prepared, admission: Admission, request_id: str) -> ExecutionResult:
         """Execute within the time allowed.

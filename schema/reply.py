@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 import orjson
 from graphql import ExecutionResult, GraphQLError
@@ -37,8 +38,7 @@ _OPTIONS: Final = orjson.OPT_NON_STR_KEYS
 _LONGEST_MESSAGE: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """One reply; `code` is `OK` or the code of its first error, for the metrics and the log.
 
     One that `has_secret` must not be compressed.
@@ -48,24 +48,22 @@ class Reply:
     body: bytes
     media: str
     code: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     has_secret: bool = False
 
     async def send(self, send: Any) -> None:
         """Send it as ASGI wants it."""
-        content_type = f"{self.media}; charset=utf-8".encode()
         headers = [
-            (b"content-type", content_type),
-            (b"content-length", str(len(self.body)).encode()),
+            _content_type(self.media),
+            (b"content-length", b"%d" % len(self.body)),
             *_COMMON,
-            *(_header(name, value) for name, value in self.headers.items()),
+            *[_header(name, value) for name, value in self.headers.items()],
         ]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """A result as bytes, before it is known whether it may leave.
 
     `lost` are the root keys that had to go; `is_passing` tells of an error that a retry might not meet.
@@ -78,8 +76,18 @@ class Written:
     is_passing: bool = False
 
 
+@lru_cache(maxsize=16)
+def _content_type(media: str) -> tuple[bytes, bytes]:
+    return b"content-type", f"{media}; charset=utf-8".encode()
+
+
 def _header(name: str, value: str) -> tuple[bytes, bytes]:
-    return name.lower().encode(), value.encode("latin-1", "replace")
+    return _header_name(name), value.encode("latin-1", "replace")
+
+
+@lru_cache(maxsize=256)
+def _header_name(name: str) -> bytes:
+    return name.lower().encode()
 
 
 def write_result(result: ExecutionResult, media: str, request_id: str) -> Written:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl
 
 import orjson
@@ -22,6 +21,9 @@ from schema.media import GRAPHQL, JSON, names_graphql
 Headers: TypeAlias = Mapping[bytes, str]
 
 _MOST_PARAMETERS: Final = 20
+_READ: Final = frozenset(
+    {b"accept", b"content-encoding", b"content-length", b"content-type", b"idempotency-key"}
+)
 _CHARSETS: Final = frozenset({"", "charset=utf-8", 'charset="utf-8"'})
 
 
@@ -29,8 +31,7 @@ class ClientGone(Exception):
     """The client hung up before its request was whole; there is nobody to answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class GraphQLRequest:
+class GraphQLRequest(NamedTuple):
     """One request: which document, its variables, which of its operations is meant, and the raw body.
 
     The document is the text of `query`, or one known by its id or, by Apollo's protocol, its hash; a hash
@@ -49,9 +50,11 @@ class GraphQLRequest:
 
 
 def headers_of(pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Return the header fields; several of one name become one list (RFC 9110, section 5.3)."""
+    """Return the header fields read here; several of one name become one list (RFC 9110, section 5.3)."""
     found: dict[bytes, str] = {}
     for name, value in pairs:
+        if name not in _READ:
+            continue
         text = value.decode("latin-1")
         found[name] = f"{found[name]}, {text}" if name in found else text
     return found

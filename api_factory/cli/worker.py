@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ from api_factory.errors import ApiFactoryError
 from api_factory.settings import Settings, load_settings
 
 APPLICATION = "api.app:create_app"
+GC_THRESHOLDS = (50_000, 20, 50)
 START_FAILED = 3
 """The exit code of a worker that could not start: another one would fail alike."""
 
@@ -30,6 +32,14 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, tend: Callable[[], None]) -> None:
         super().__init__(config)
         self._tend = tend
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # What is there now stays: the collector need not look at it again and again, and what a request
+        # leaves is rarely a cycle. A tenth of the time of a busy worker.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
