@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,7 +166,8 @@ def test_a_clock_that_is_off_is_a_warning(here: Run, fresh_database_url: str, fr
     )
     finding = found(here("doctor", "--port", str(free_port), "--json"))["clock"]
     assert finding["status"] == "warn"
-    assert "+90." in finding["detail"] or "+89." in finding["detail"]
+    (off_seconds,) = re.findall(r"\+([\d.]+)", finding["detail"])
+    assert 80 < float(off_seconds) < 100
 
 
 def test_unsafe_settings_in_production_are_named_before_anything_is_asked(

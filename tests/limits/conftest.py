@@ -19,9 +19,31 @@ import pytest
 import redis
 
 from api_factory.embedded import EmbeddedValkey, find_valkey
-from api_factory.limits import RedisBackend, open_wire
+from api_factory.limits import RedisBackend, address, open_wire, wires
+from api_factory.limits import redis as redis_backend
 
 Open = Callable[[str], RedisBackend]
+PATIENCE_SECONDS = 10.0
+
+
+def have_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no stall of a busy machine pass for an outage of the store."""
+    monkeypatch.setattr(redis_backend, "DECISION_SECONDS", PATIENCE_SECONDS)
+    for module in (wires, address):
+        monkeypatch.setattr(module, "CONNECT_SECONDS", PATIENCE_SECONDS)
+        monkeypatch.setattr(module, "EXCHANGE_SECONDS", PATIENCE_SECONDS)
+
+
+@pytest.fixture(autouse=True)
+def patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test counts does not depend on how fast the store answers, unless it says so."""
+    if "impatient" not in request.fixturenames:
+        have_patience(monkeypatch)
+
+
+@pytest.fixture
+def impatient() -> None:
+    """Say that a test is about a store that is silent for longer than a call may wait."""
 
 
 @pytest.fixture
