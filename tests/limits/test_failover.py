@@ -273,6 +273,23 @@ async def test_closing_ends_every_task_and_connection(server: Server, hour: Dema
     assert asyncio.all_tasks() == before
 
 
+async def test_a_store_that_restarted_between_two_calls_grants_nothing_anew(
+    make: Make, server: Server, hour: Demand
+) -> None:
+    """Broken by trusting a store over a new connection: it counted from zero, and 180 calls passed."""
+    workers = [make(), make()]
+    before = [await taken(worker, hour, 40) for worker in workers]
+    server.kill()
+    server.start()
+    noticing = [await taken(worker, hour, 1) for worker in workers]
+    assert "shared" not in [worker.state for worker in workers]
+    for worker in workers:
+        await becomes(worker, "shared")
+    after = await taken(workers[0], hour, 200)
+    # The calls that noticed were counted there and here: never too little.
+    assert (before, noticing, after) == ([40, 40], [1, 1], 100 - 80 - 2 * 2)
+
+
 async def test_a_store_that_forgot_while_nobody_called_is_told_again(
     make: Make, server: Server, hour: Demand
 ) -> None:
