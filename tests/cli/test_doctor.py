@@ -17,6 +17,7 @@ import pytest
 from api_factory.cli import checkup, shadows
 from api_factory.settings import Settings
 from tests.cli.conftest import ROOT, Outcome, Run
+from tests.faults import serving
 
 CHECKS = [
     *("python", "packages", "port", "settings", "data directory", "pepper", "actions", "plans", "redis"),
@@ -48,10 +49,7 @@ def taken_port() -> Iterator[int]:
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    return serving.free_port()
 
 
 def test_a_machine_in_order_has_no_findings(here: Run, free_port: int) -> None:

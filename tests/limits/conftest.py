@@ -7,7 +7,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,7 @@ import redis
 from api_factory.embedded import EmbeddedValkey, find_valkey
 from api_factory.limits import RedisBackend, address, open_wire, wires
 from api_factory.limits import redis as redis_backend
+from tests.faults.serving import free_port
 
 Open = Callable[[str], RedisBackend]
 PATIENCE_SECONDS = 10.0
@@ -182,12 +182,6 @@ def wait_until(happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < deadline, "did not happen within 30 seconds"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
