@@ -12,7 +12,8 @@ RUN python -m venv /app \
 
 FROM python:3.12-slim
 RUN groupadd --gid 10001 app \
-    && useradd --uid 10001 --gid app --create-home --home-dir /home/app --shell /usr/sbin/nologin app
+    && useradd --uid 10001 --gid app --create-home --home-dir /home/app --shell /usr/sbin/nologin app \
+    && install --directory --owner app --group app --mode 700 /home/app/.api-factory
 COPY --from=build /app /app
 ENV PATH=/app/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -32,6 +32,7 @@ SYSTEM: Final = Actor("system", "start")
 
 GAUGES_SECONDS: Final = 5.0
 CHECK_SECONDS: Final = 2.0
+LIMITS_SECONDS: Final = 1.0
 VERIFY_SECONDS: Final = 60.0
 PARTITIONS_SECONDS: Final = 3600.0
 LAST_USED_SECONDS: Final = 5.0
@@ -154,6 +155,7 @@ class Engine:
             ("heartbeat", self.worker.heartbeat_seconds, self.worker.beat),
             ("reaper", self.worker.heartbeat_seconds, self.worker.reap),
             ("live workers", self.worker.heartbeat_seconds, self._count_workers),
+            ("limits", LIMITS_SECONDS, self._check_limits),
             ("orphans", self.worker.heartbeat_seconds, self.ledger.release_orphans),
             ("idempotency entries left", self.worker.heartbeat_seconds, self.idempotency.forget_left),
             ("expired outcomes", IDEMPOTENCY_SECONDS, self.idempotency.clean),
@@ -171,8 +173,11 @@ class Engine:
         """Know among how many the limits are divided when the shared store of them goes away."""
         if self.settings.redis_url is not None:
             self.limits.divisor = max(self.settings.workers, await self.worker.count_live())
-            with contextlib.suppress(Unavailable):  # it says so itself
-                await self.limits.check()
+
+    async def _check_limits(self) -> None:
+        """Notice within a second that the shared store was away and has forgotten, when nobody calls."""
+        with contextlib.suppress(Unavailable):  # it says so itself
+            await self.limits.check()
 
     async def _write_last_used(self) -> None:
         used = self.guard.take_used()

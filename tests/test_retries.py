@@ -222,6 +222,8 @@ async def test_a_server_that_was_paused_past_its_lease_wakes_and_charges_nothing
 ) -> None:
     """Fails for `find_seat` when `ledger_commit_once` does not compare the attempt: it is charged twice."""
     account, secret = _account_and_secret(server)
+    # Long enough for the heartbeats of the one that is not paused, on a busy machine too.
+    server.environment["API_FACTORY_WORKER_LEASE_SECONDS"] = "4"
     paused, other = server, Killable(server.environment)
     path, body = _by_rest(name, "gated")
     runs = Path(server.environment["RUNS"])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import redis.asyncio
 from redis.asyncio.cluster import ClusterNode, RedisCluster
@@ -55,19 +55,18 @@ def open_wire(url: str) -> Wire:
 
 
 def _wire(url: str) -> Wire:
-    parts = urlsplit(url)
-    if parts.scheme == "unix":
+    name, _, rest = url.partition(":")
+    if name.lower() == "unix":
         return _one(url)
-    scheme = _SCHEME.fullmatch(parts.scheme)
+    scheme = _SCHEME.fullmatch(name.lower())
     if scheme is None:
-        raise ValueError(parts.scheme)
-    rest = url.partition(":")[2]
+        raise ValueError(name)
     if scheme["kind"] is None:
         return _one(f"redis{scheme['tls']}:{rest}")
     if scheme["kind"] == "unix":
         return _one(f"unix:{rest}")
     make = _cluster if scheme["kind"] == "cluster" else _sentinel
-    return make(parts, bool(scheme["tls"]))
+    return make(rest, bool(scheme["tls"]))
 
 
 def _one(url: str) -> Wire:
@@ -77,8 +76,8 @@ def _one(url: str) -> Wire:
     )
 
 
-def _cluster(parts: SplitResult, tls: bool) -> Wire:
-    servers = _servers(parts, REDIS_PORT)
+def _cluster(rest: str, tls: bool) -> Wire:
+    servers = _servers(rest, REDIS_PORT)
 
     def connect() -> RedisCluster:
         return RedisCluster(
@@ -94,8 +93,8 @@ def _cluster(parts: SplitResult, tls: bool) -> Wire:
     return ClusterWire(connect)
 
 
-def _sentinel(parts: SplitResult, tls: bool) -> Wire:
-    servers = _servers(parts, SENTINEL_PORT)
+def _sentinel(rest: str, tls: bool) -> Wire:
+    servers = _servers(rest, SENTINEL_PORT)
     service, database = servers.path[0], int(servers.path[1] if len(servers.path) > 1 else 0)
     options: dict[str, Any] = {
         **servers.options,
@@ -113,16 +112,19 @@ def _sentinel(parts: SplitResult, tls: bool) -> Wire:
     return DirectWire(connect)
 
 
-def _servers(parts: SplitResult, default_port: int) -> _Servers:
-    if not parts.hostname:
-        raise ValueError(parts.netloc)
-    locations = [urlsplit(f"//{one}") for one in parts.netloc.rpartition("@")[2].split(",")]
+def _servers(rest: str, default_port: int) -> _Servers:
+    # One by one: with several hosts, of which one is an IPv6 address, the whole is no URL to `urlsplit`.
+    authority, slash, path = rest.removeprefix("//").partition("/")
+    login, _, hosts = authority.rpartition("@")
+    locations = [urlsplit(f"//{one}") for one in hosts.split(",")]
     addresses = tuple((one.hostname or "", one.port or default_port) for one in locations)
-    if not all(host for host, _ in addresses):
-        raise ValueError(parts.netloc)
-    account = {"username": parts.username, "password": parts.password}
-    options = {name: unquote(value) for name, value in account.items() if value}
-    return _Servers(addresses, tuple(filter(None, parts.path.split("/"))), options)
+    if not rest.startswith("//") or not all(host for host, _ in addresses):
+        raise ValueError(hosts)
+    account = urlsplit(f"//{login}@")
+    named = {"username": account.username, "password": account.password}
+    options = {name: unquote(value) for name, value in named.items() if value}
+    names = urlsplit(slash + path).path.split("/")
+    return _Servers(addresses, tuple(filter(None, names)), options)
 
 
 def _no_retry() -> Retry:

@@ -13,7 +13,9 @@ No allowance is won by an outage, however often it comes and goes:
   had the time to do the same a call has to pass both, the own part and the store. So the end of an outage
   grants nothing beyond the limit.
 - A store that has lost its memory is told by every worker all that it has granted in the present windows.
-  A store knows itself by a name that it loses with the rest; `check` notices, when no call did.
+  A store knows itself by a name that it loses with the rest. What is granted over a new connection counts
+  only after the name was the same; `check` notices when nobody calls. (A client of a cluster connects again
+  without telling, so there only `check` does.)
 
 A worker that is cut off from a store which the others still reach adds its part to what they grant.
 """
@@ -47,6 +49,10 @@ State = Literal["shared", "alone", "returning"]
 
 class SharedBackend(Backend, Protocol):
     """A backend of all workers. Every method raises `StoreUnavailable` when it is away."""
+
+    @property
+    def connections(self) -> int:
+        """How often it has connected."""
 
     async def add_many(self, demands: Sequence[Demand]) -> list[Reading]:
         """Count every demand, whatever the limits; they have one owner."""
@@ -83,6 +89,7 @@ class FailoverLimits(Limits):
         self._state: State = "shared"
         self._granted_alone = WindowStorage(clock=clock)
         self._generation: str | None = None
+        self._known_connections = 0
         self._return: asyncio.Task[None] | None = None
 
     @property
@@ -135,16 +142,21 @@ class FailoverLimits(Limits):
         await self._store.close()
 
     async def _require_memory(self) -> None:
+        connections = self._store.connections
         generation = await self._store.generation()
         self._generation = self._generation or generation
         if generation != self._generation:
             raise StoreUnavailable("it has forgotten what it had counted")
+        self._known_connections = max(self._known_connections, connections)
 
     async def _take_shared(self, demands: Sequence[Demand]) -> tuple[WindowStatus, ...]:
         try:
             if self._generation is None:
                 await self._require_memory()
-            return await self._shared.take(demands)
+            statuses = await self._shared.take(demands)
+            if self._store.connections > self._known_connections:
+                await self._require_memory()
+            return statuses
         except StoreUnavailable as error:
             self._go_alone(error)
             raise

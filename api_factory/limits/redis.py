@@ -74,6 +74,11 @@ class RedisBackend:
         self._lanes: set[asyncio.Task[None]] = set()
         self._is_called = False
 
+    @property
+    def connections(self) -> int:
+        """How often the wire has connected."""
+        return self._wire.connections
+
     async def take_many(self, demands: Sequence[Demand]) -> Answer:
         """Take every demand or none; return whether they passed and each counter as it stands after."""
         return await self._ask(TAKE, demands)

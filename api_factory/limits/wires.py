@@ -30,6 +30,10 @@ FAILURES: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
 class Wire(Protocol):
     """Carries batches of commands; several at once go by connections of their own."""
 
+    @property
+    def connections(self) -> int:
+        """How often it has connected: at the other end of a new connection may be a server that forgot."""
+
     async def exchange(self, commands: Sequence[Command]) -> list[Reply]:
         """Return the reply to each command, which may be a refusal. Raises one of `FAILURES`."""
 
@@ -45,6 +49,12 @@ class DirectWire:
         self._connect = connect
         self._clients: Sequence[redis.asyncio.Redis] = ()
         self._idle: list[AbstractConnection] = []
+        self._connections = 0
+
+    @property
+    def connections(self) -> int:
+        """How often it has connected."""
+        return self._connections
 
     async def exchange(self, commands: Sequence[Command]) -> list[Reply]:
         """Return the reply to each command. Raises one of `FAILURES`."""
@@ -76,6 +86,7 @@ class DirectWire:
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
+        self._connections += 1
         return connection
 
     async def _talk(self, connection: AbstractConnection, packed: bytes, count: int) -> list[Reply]:
@@ -104,11 +115,18 @@ class ClusterWire:
         """Take what makes a client; it is called at the first exchange, and after each failure."""
         self._connect = connect
         self._client: RedisCluster | None = None
+        self._connections = 0
+
+    @property
+    def connections(self) -> int:
+        """How many clients it has made; these connect again to a server of the cluster without a word."""
+        return self._connections
 
     async def exchange(self, commands: Sequence[Command]) -> list[Reply]:
         """Return the reply to each command. Raises one of `FAILURES`."""
         if self._client is None:
             self._client = self._connect()
+            self._connections += 1
         client = self._client
         try:
             async with asyncio.timeout(CONNECT_SECONDS + EXCHANGE_SECONDS):

@@ -65,7 +65,7 @@ async def test_a_charge_waits_for_a_suspension_under_way_and_is_then_refused(
             settlement = asyncio.get_running_loop().create_task(
                 engine.guard.settle(admission), context=contextvars.Context()
             )
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while not await observer.fetchval(WAITING):
                     await asyncio.sleep(0.01)
             assert not settlement.done()
@@ -86,7 +86,7 @@ async def test_a_suspension_waits_for_the_charge_that_is_being_committed(engine:
                 "SELECT pg_advisory_xact_lock_shared(hashtextextended($1::uuid::text, 0))", account_id
             )
             suspension = asyncio.create_task(engine.accounts.suspend(account_id, reason="unpaid", by=by))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while not await ledger.fetchval(WAITING):
                     await asyncio.sleep(0.01)
             assert (await engine.accounts.get(account_id)).status == "ACTIVE"

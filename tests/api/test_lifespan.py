@@ -23,7 +23,7 @@ class Server:
     async def say(self, kind: str) -> dict[str, Any]:
         before = len(self.sent)
         self.inbox.put_nowait({"type": f"lifespan.{kind}"})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.sent) == before:
                 await asyncio.sleep(0.001)
         return self.sent[-1]

@@ -30,7 +30,7 @@ async def serving(app: Any, http: Any = "httptools", grace_seconds: int = 5) -> 
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not server.started:
             await asyncio.sleep(0.005)
     try:
@@ -50,7 +50,7 @@ async def exchange(server: uvicorn.Server, request: bytes) -> tuple[int, dict[st
     reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
     writer.write(request)
     await writer.drain()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         reply = await reader.read()
     writer.close()
     head, _, body = reply.partition(b"\r\n\r\n")

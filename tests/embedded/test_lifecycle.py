@@ -20,6 +20,10 @@ from api_factory.embedded import EmbeddedPostgres, EmbeddedPostgresFailed, postg
 Spawn = Callable[[str, Path], subprocess.Popen[str]]
 
 HOLD = "say(server.start()); sys.stdin.readline(); server.stop(); say('stopped')"
+BUSY = (
+    "select count(*) from pg_stat_activity "
+    "where pid <> pg_backend_pid() and state = 'active' and query like '%generate_series%'"
+)
 
 
 async def fetch(server: EmbeddedPostgres, query: str) -> object:
@@ -203,7 +207,8 @@ async def test_the_next_start_waits_for_a_query_that_the_dead_server_left_runnin
         connection = await asyncpg.connect(server.dsn)
         # Bound to the processor, it does not notice the end of its server.
         busy = asyncio.create_task(connection.fetchval("select count(*) from generate_series(1, 20000000)"))
-        await asyncio.sleep(0.2)
+        while not await fetch(server, BUSY):
+            await asyncio.sleep(0.02)
         kill_server(directory)
         assert server.start() == "started"
         assert await busy == 20_000_000

@@ -52,14 +52,17 @@ async def test_a_failing_commit_gives_the_connection_back(database: Database) ->
 
 
 async def test_a_cancelled_transaction_gives_the_connection_back_and_rolls_back(database: Database) -> None:
+    has_written = asyncio.Event()
+
     async def work() -> None:
         async with database.transaction():
             await database.execute("UPDATE change_epoch SET epoch = epoch + 1000")
+            has_written.set()
             await asyncio.sleep(60)
 
     before = await changes.current_epoch(database)
     task = asyncio.create_task(work())
-    await asyncio.sleep(0.1)
+    await has_written.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -173,15 +176,15 @@ async def test_a_migration_waits_for_another_one_longer_than_any_statement_may_t
 
     other = await asyncpg.connect(fresh_database_url)
     await other.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
-    hasty = Database(fresh_database_url, pool_size=1, command_timeout_seconds=0.1)
+    hasty = Database(fresh_database_url, pool_size=1, command_timeout_seconds=1)
     await hasty.open()
     waiting = asyncio.create_task(migrate(hasty))
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(1.5)
     assert not waiting.done()
     await other.close()
     assert await waiting == []
     async with hasty.migrating():
-        await hasty.execute("SELECT pg_sleep(0.5)")
+        await hasty.execute("SELECT pg_sleep(1.5)")
     await hasty.close()
 
 
@@ -234,7 +237,7 @@ def test_a_user_without_home_and_name_can_load_everything(first: str) -> None:
 async def test_a_statement_that_runs_too_long_is_a_refusal(database_url: str) -> None:
     from api_factory.db import Database
 
-    hasty = Database(database_url, command_timeout_seconds=0.2)
+    hasty = Database(database_url, command_timeout_seconds=1)
     await hasty.open()
     with pytest.raises(Unavailable):
         await hasty.execute("SELECT pg_sleep(5)")

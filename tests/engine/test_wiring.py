@@ -108,7 +108,7 @@ async def test_the_background_does_its_work(settings: Settings) -> None:
     work = {periodic.name: periodic for periodic in engine._background}
     assert set(work) == {
         *("heartbeat", "reaper", "orphans", "idempotency entries left", "expired outcomes", "last used"),
-        "live workers",
+        *("live workers", "limits"),
         *("partitions", "retention", "verify", "pool gauge"),
     }
     for periodic in work.values():

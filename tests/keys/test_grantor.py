@@ -143,7 +143,7 @@ async def test_a_creation_that_waits_for_a_revoke_of_its_key_makes_nothing(
         await ledger.execute("SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0))", account.id)
         creation = asyncio.create_task(act(keys, "create", manager, grantor))
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not await ledger.fetchval(waiting):
                 await asyncio.sleep(0.01)
         await ledger.execute("UPDATE api_key SET status = 'REVOKED' WHERE id = $1", manager.id)

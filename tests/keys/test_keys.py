@@ -323,7 +323,7 @@ async def test_a_transition_waits_for_the_batch_of_the_ledger_that_holds_its_acc
         )
         revoke = asyncio.create_task(keys.revoke(key.id, by=by))
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not await ledger.fetchval(waiting):
                 await asyncio.sleep(0.01)
         assert (await keys.find(key.id)).status is KeyStatus.ACTIVE

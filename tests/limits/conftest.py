@@ -7,7 +7,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,9 +18,32 @@ import pytest
 import redis
 
 from api_factory.embedded import EmbeddedValkey, find_valkey
-from api_factory.limits import RedisBackend, open_wire
+from api_factory.limits import RedisBackend, address, open_wire, wires
+from api_factory.limits import redis as redis_backend
+from tests.faults.serving import free_port
 
 Open = Callable[[str], RedisBackend]
+PATIENCE_SECONDS = 10.0
+
+
+def have_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no stall of a busy machine pass for an outage of the store."""
+    monkeypatch.setattr(redis_backend, "DECISION_SECONDS", PATIENCE_SECONDS)
+    for module in (wires, address):
+        monkeypatch.setattr(module, "CONNECT_SECONDS", PATIENCE_SECONDS)
+        monkeypatch.setattr(module, "EXCHANGE_SECONDS", PATIENCE_SECONDS)
+
+
+@pytest.fixture(autouse=True)
+def patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test counts does not depend on how fast the store answers, unless it says so."""
+    if "impatient" not in request.fixturenames:
+        have_patience(monkeypatch)
+
+
+@pytest.fixture
+def impatient() -> None:
+    """Say that a test is about a store that is silent for longer than a call may wait."""
 
 
 @pytest.fixture
@@ -160,12 +182,6 @@ def wait_until(happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < deadline, "did not happen within 30 seconds"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

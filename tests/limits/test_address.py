@@ -8,6 +8,8 @@ from api_factory.errors import ConfigurationError
 from api_factory.limits import open_wire
 from api_factory.limits.wires import ClusterWire, DirectWire
 
+pytestmark = pytest.mark.usefixtures("impatient")
+
 
 @pytest.mark.parametrize(
     ("url", "expected"),

@@ -220,7 +220,9 @@ async def test_a_connection_closed_while_idle_is_no_outage(server: Server, conne
     assert await backend.take_many([demand]) == (True, [(0, 2, pytest.approx(60_000, abs=60_000))])
 
 
-async def test_a_silent_server_is_given_up_for_all_who_wait(server: Server, connect: Open, name: str) -> None:
+async def test_a_silent_server_is_given_up_for_all_who_wait(
+    server: Server, connect: Open, name: str, impatient: None
+) -> None:
     assert DECISION_SECONDS < 0.5
     backend = connect(server.url)
     demand = Demand(MINUTE, "minute", name)

@@ -388,7 +388,7 @@ def settings_of(tmp_path: Path, **values: Any) -> Settings:
 @pytest.fixture
 async def face(catalogue: Catalogue, guarded: Any, tmp_path: Path) -> AsyncIterator[Face]:
     settings = settings_of(
-        tmp_path, max_body_bytes=20_000, max_operation_cost=50, operation_timeout_seconds=0.3
+        tmp_path, max_body_bytes=20_000, max_operation_cost=50, operation_timeout_seconds=1.0
     )
     engine = FakeEngine(settings, catalogue, FakeGuard(Metrics(actions=[each.name for each in catalogue])))
     app = GraphQLHTTP(engine, guarded)  # type: ignore[arg-type]

@@ -146,7 +146,7 @@ async def test_a_mutation_whose_time_is_up_costs_what_it_did_and_holds_nothing(
     house: Any, guarded: Any
 ) -> None:
     key = await house.key(await house.account(quota_units=10))
-    settings = house.engine.settings.model_copy(update={"operation_timeout_seconds": 0.3})
+    settings = house.engine.settings.model_copy(update={"operation_timeout_seconds": 2.0})
     hurried = GraphQLHTTP(replace(house.engine, settings=settings), guarded)
     query = 'mutation { a: write(what: "1") b: write(what: "2") c: writeSlowly }'
     async with httpx.AsyncClient(transport=httpx.ASGITransport(hurried), base_url="http://api.test") as http:
