@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from bench.commits import NAME as BARE_COMMIT
 from bench.figures import Spread
 from bench.goals import Judged, judge
 from bench.results import Results, Row, Table
+
+NOISY: Final = 0.10
+"""From this share of the server's core on, what others use is worth a warning."""
 
 
 def markdown(results: Results) -> str:
@@ -33,14 +37,14 @@ def summary(results: Results) -> str:
     return (
         f"{results.rounds} interleaved rounds of {results.seconds} s for each contender. "
         "Figures are medians over the rounds, ranges in brackets; ratios are taken within each round."
-        f"{left_out}"
+        f"{_noise(results)}{left_out}"
     )
 
 
 def goals(results: Results) -> str:
     """Return the table of goals and verdicts."""
     return _table(
-        ("Goal", "Wanted", "Measured (range)", "Verdict"),
+        ("Goal", "Wanted", "Measured (range)", "Verdict", "By CPU alone (range)"),
         [_judged(each) for each in judge(results)],
     )
 
@@ -67,9 +71,20 @@ def facts(known: Mapping[str, str]) -> str:
     return _table(("What", "Which"), [(name, text) for name, text in known.items()])
 
 
+def _noise(results: Results) -> str:
+    """Say so when others used the server's core: throughput is then what they left of it."""
+    foreign = results.foreign_share
+    if foreign < NOISY:
+        return ""
+    return (
+        f" **The machine was not idle: others used {foreign:.0%} of the server's core, so read the CPU and "
+        "not the throughput, and measure again before you believe either.**"
+    )
+
+
 def _judged(each: Judged) -> Sequence[str]:
-    measured = "" if each.measured is None else _ranged(each.measured)
-    return each.goal.text, each.goal.wanted, measured, each.verdict
+    measured, by_cpu = ("" if one is None else _ranged(one) for one in (each.measured, each.by_cpu))
+    return each.goal.text, each.goal.wanted, measured, each.verdict, by_cpu
 
 
 def _row(row: Row, first: Row) -> Sequence[str]:

@@ -91,6 +91,12 @@ class Results:
     left_out: tuple[str, ...] = ()
     format: int = field(default=FORMAT)
 
+    @property
+    def foreign_share(self) -> float:
+        """How much of the server's cores others used meanwhile, median of all samples; 0 without samples."""
+        samples = [each for table in self.tables for row in table.rows for each in row.samples]
+        return spread([each.foreign_share for each in samples]).median if samples else 0.0
+
     def table(self, name: str) -> Table | None:
         """Return the table of a suite, or None when it was not measured."""
         return next((each for each in self.tables if each.name == name), None)

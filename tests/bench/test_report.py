@@ -43,3 +43,20 @@ def test_every_table_of_a_run_is_in_its_report() -> None:
     shown = report.markdown(calls(BARE))
     assert "\n## One guarded call\n" in shown
     assert "\n| Bare ASGI | 2,000 (1,000 to 3,000) |" in shown
+
+
+def test_a_run_on_a_busy_machine_warns_of_its_throughput() -> None:
+    def told(share: float) -> bool:
+        noisy = Row("full", "API-Factory", (replace(SAMPLE, foreign_share=share),))
+        return "others used 40% of the server's core" in report.summary(calls(noisy))
+
+    assert told(0.4)
+    assert "not idle" not in report.summary(calls(BARE))
+
+
+def test_a_goal_shows_what_was_measured_and_the_same_by_cpu() -> None:
+    ours = row("full", 650, 1300, 2100, cpu_us=125)
+    shown = report.goals(calls(BARE, ours)).splitlines()[2]
+    assert shown == (
+        "| Everything on, of bare ASGI | at least 0.6 | 0.65 (0.65 to 0.70) | met | 0.40 (0.40 to 0.40) |"
+    )
