@@ -5,6 +5,7 @@ python3 dev.py demo [OPTION...]     start the server with demo data and print a 
 python3 dev.py serve [OPTION...]    start the server
 python3 dev.py test [ARGUMENT...]   run the tests; arguments go to pytest
 python3 dev.py faults [--minutes N] kill, freeze and cut everything under load, again and again for N minutes
+python3 dev.py bench [OPTION...]    measure the server beside its peers; needs wrk, and node for some of them
 python3 dev.py lint                 formatting, style, types and import contracts
 python3 dev.py check                everything that is checked besides the tests
 python3 dev.py run COMMAND...       run any command inside the environment, api-factory for one
@@ -42,6 +43,7 @@ COMMANDS = {
     "serve": ["api-factory", "serve"],
     "test": ["python", "-m", "pytest"],
     "faults": ["python", "-m", "pytest", "tests/faults"],
+    "bench": ["python", "-m", "bench"],
     "lint": ["python", "-m", "checks", "--fast"],
     "check": ["python", "-m", "checks"],
     "run": [],

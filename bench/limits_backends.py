@@ -2,17 +2,16 @@
 
 `python -m bench.limits_backends [--seconds 2] [--rounds 3] [--tasks 32] [--redis redis://127.0.0.1:6379]`
 
-Needs DATABASE_URL, a database it may write to; it makes an account and a key there. The action is free, so
-that nothing but the guard and the limits is measured: no HTTP, no ledger. An account limit and a limit of the
-action give every call three windows. A Valkey on a Unix socket is started beside it; the Redis named is
-measured as well when it answers. Rounds alternate between the backends, and medians are shown.
+The action is free, so that nothing but the guard and the limits is measured: no HTTP, no ledger. An account
+limit and a limit of the action give every call three windows. A Valkey on a Unix socket is started beside it;
+the Redis named is measured as well when it answers. Rounds alternate between the backends, and medians are
+shown.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import statistics
 import tempfile
 import time
@@ -37,6 +36,7 @@ from api_factory.limits import (
 )
 from api_factory.settings import Settings
 from api_factory.wiring import Engine, build_engine
+from bench.scratch import scratch_url
 
 BY = Actor("cli", "bench")
 
@@ -65,9 +65,14 @@ def main() -> None:
 
 
 async def _measure(options: argparse.Namespace, stores: Mapping[str, str], directory: Path) -> None:
-    settings = Settings(DATABASE_URL=os.environ["DATABASE_URL"], data_dir=directory)  # type: ignore[call-arg]
-    engine = build_engine(settings, catalogue=Catalogue([define(nothing)]))
-    await engine.open()
+    async with scratch_url() as url:
+        settings = Settings(DATABASE_URL=url, data_dir=directory)  # type: ignore[call-arg]
+        engine = build_engine(settings, catalogue=Catalogue([define(nothing)]))
+        await engine.open()
+        await _measure_on(engine, options, stores)
+
+
+async def _measure_on(engine: Engine, options: argparse.Namespace, stores: Mapping[str, str]) -> None:
     backends: dict[str, Limits] = {"memory": Limits(WindowStorage())}
     for name, url in stores.items():
         store = RedisBackend(open_wire(url))

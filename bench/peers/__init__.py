@@ -1,0 +1,1 @@
+"""What is measured beside this server: each peer does the same job behind the same guard."""
