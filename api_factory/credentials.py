@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 
 from api_factory.errors import BadUserInput, Unauthenticated
 
@@ -40,6 +41,18 @@ def from_headers(headers: Iterable[tuple[bytes, bytes]], address: str) -> Creden
             raise BadUserInput("The request holds two different API keys; send one, in one header.")
         found = text
     return Credentials(found, address)
+
+
+def counted_address(address: str) -> str:
+    """Return what a limit without a key counts: an IPv4 address, or the /64 that one customer gets."""
+    try:
+        client = ip_address(address)
+    except ValueError:
+        return address
+    mapped = getattr(client, "ipv4_mapped", None)
+    if mapped is not None or client.version == 4:
+        return str(mapped or client)
+    return str(ip_network((client, 64), strict=False))
 
 
 def _bearer(value: bytes) -> str:

@@ -141,6 +141,10 @@ class ActionNotAllowed(Forbidden):
     """This API key may not call that action; use a key whose allowed actions include it."""
 
 
+class DocumentNotTrusted(Forbidden):
+    """This API key runs trusted documents only; send the documentId of one, or use another key."""
+
+
 class KeySuspended(Forbidden):
     """The API key is suspended; resume it or use another one."""
 
@@ -161,6 +165,8 @@ class RateLimited(ApiFactoryError):
 
     code = "RATE_LIMITED"
     status = 429
+    counted: ClassVar[str] = "calls"
+    remedy: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -175,8 +181,8 @@ class RateLimited(ApiFactoryError):
         """State which policy refused; `statuses` holds every window's state for the headers."""
         self.statuses = statuses
         super().__init__(
-            f"The limit of {limit} calls per {window_seconds} s is reached; "
-            f"retry in {retry_after_seconds} s.",
+            f"The limit of {limit} {self.counted} per {window_seconds} s is reached; "
+            f"retry in {retry_after_seconds} s{self.remedy}.",
             retry_after_seconds=retry_after_seconds,
             extensions={
                 "policy": policy,
@@ -185,6 +191,13 @@ class RateLimited(ApiFactoryError):
                 "remaining": remaining,
             },
         )
+
+
+class TooManyNewDocuments(RateLimited):
+    """Too many documents that this server had not read before; use variables for what changes, or retry."""
+
+    counted = "documents that are new to this server"
+    remedy = ", and keep what changes out of the document, in variables"
 
 
 class QuotaExceeded(ApiFactoryError):
@@ -264,6 +277,13 @@ class GraphQLValidationFailed(ApiFactoryError):
     """The operation does not fit the schema; compare it with /schema.graphql."""
 
     code = "GRAPHQL_VALIDATION_FAILED"
+    status = 400
+
+
+class PersistedQueryNotFound(ApiFactoryError):
+    """No document is known by this id or hash; send its text, or an id of the server's manifest."""
+
+    code = "PERSISTED_QUERY_NOT_FOUND"
     status = 400
 
 

@@ -14,19 +14,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import Final, Protocol
 from uuid import UUID
 
 from api_factory.actions import Action, ActionError, Caller
 from api_factory.clock import Clock
-from api_factory.credentials import Credentials
+from api_factory.credentials import Credentials, counted_address
 from api_factory.errors import (
     AccountSuspended,
     ActionNotAllowed,
     AddressNotAllowed,
     ApiFactoryError,
     BadUserInput,
+    DocumentNotTrusted,
     InternalError,
     InvalidKey,
     KeyExpired,
@@ -83,6 +84,8 @@ class Ask:
     """It changes something, whether or not it costs anything."""
     shows_secret: bool = False
     """Its reply holds a secret, which is shown once and kept nowhere."""
+    is_trusted: bool = False
+    """It is an operation of the manifest of documents that the operator trusts."""
 
     @property
     def has_effect(self) -> bool:
@@ -363,7 +366,7 @@ class Guard:
             succeeded=[False] * len(ask.calls),
         )
         # Without a key it is the address that an action's own limit counts.
-        address = f"address:{_counted_address(credentials.address)}"
+        address = f"address:{counted_address(credentials.address)}"
         demands = _own_demands(address, address, ask)
         admission.windows = await self._take(demands)
         return admission
@@ -587,18 +590,6 @@ def _check_belongs(ask: Ask) -> None:
         raise BadUserInput("Idempotency-Key belongs to an API key; send one, or leave the header out.")
 
 
-def _counted_address(address: str) -> str:
-    """Return what a limit without a key counts: an IPv4 address, or the /64 that one customer gets."""
-    try:
-        client = ip_address(address)
-    except ValueError:
-        return address
-    mapped = getattr(client, "ipv4_mapped", None)
-    if mapped is not None or client.version == 4:
-        return str(mapped or client)
-    return str(ip_network((client, 64), strict=False))
-
-
 def _check_address(snapshot: KeySnapshot, address: str) -> None:
     if not snapshot.networks:
         return
@@ -612,6 +603,8 @@ def _check_address(snapshot: KeySnapshot, address: str) -> None:
 
 
 def _check_permission(snapshot: KeySnapshot, ask: Ask) -> None:
+    if snapshot.trusted_documents_only and not ask.is_trusted:
+        raise DocumentNotTrusted
     held = snapshot.held_scopes
     if not ask.scopes <= held:
         raise ScopeMissing(ask.scopes - held, ask.coordinate)

@@ -14,18 +14,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from api_factory.dsn import check_dsn
 from api_factory.embedded import EmbeddedPostgres
 from api_factory.errors import ConfigurationError
+from api_factory.rates import Rate, parse_rates
 
 MINIMUM_PEPPER_BYTES = 32
 MINIMUM_PEPPER_CHARACTERS = 10
 FILES_VARIABLE = "API_FACTORY_SECRETS_DIR"
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+def _one_rate(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    rates = parse_rates(value)
+    if len(rates) != 1:
+        raise ValueError(f"{value!r} is more than one rate; keep one")
+    return rates[0]
+
+
+NewDocumentRate = Annotated[Rate, NoDecode, BeforeValidator(_one_rate)]
 
 
 class Settings(BaseSettings):
@@ -119,6 +132,20 @@ class Settings(BaseSettings):
     )
     operation_timeout_seconds: float = Field(
         default=30.0, gt=0, le=600, description="Longest time one operation may run before it is given up."
+    )
+    address_document_rate: NewDocumentRate = Field(
+        default=Rate(120, 60, "minute"),
+        description="How many GraphQL documents that are new to a worker it reads for one address, such as "
+        "`120/minute`: so many at once, and then at that pace.",
+    )
+    key_document_rate: NewDocumentRate = Field(
+        default=Rate(1_200, 60, "minute"),
+        description="The same for one API key, once it is proved; its address does not pay then.",
+    )
+    trusted_documents: Path | None = Field(
+        default=None,
+        description="JSON file of trusted GraphQL documents by id, as Relay, graphql-codegen or Apollo write "
+        "it; each is checked at the start. Unset: there are none.",
     )
     usage_retention_months: int | None = Field(
         default=None,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from sys import getsizeof
 from typing import Final
+from weakref import WeakValueDictionary
 
 from graphql import (
     DocumentNode,
@@ -54,7 +55,7 @@ _OTHER_RULES: Final = tuple(rule for rule in specified_rules if rule not in _MER
 _TOO_LARGE: Final = "Parsing aborted."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Document:
     """A valid document within all limits; `surveys` keeps what is the same for every request."""
 
@@ -63,6 +64,7 @@ class Document:
     operations: Mapping[str | None, OperationDefinitionNode]
     fragments: Mapping[str, FragmentDefinitionNode]
     surveys: dict[str | None, Survey] = field(default_factory=dict)
+    is_trusted: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -103,6 +105,9 @@ class Documents:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._kept: OrderedDict[str, Document] = OrderedDict()
+        self._trusted: dict[str, Document] = {}
+        # What requests under way hold: one that many bring at once, and nobody was admitted with yet.
+        self._under_way: WeakValueDictionary[str, Document] = WeakValueDictionary()
         self._size_bytes = 0
 
     def __len__(self) -> int:
@@ -115,27 +120,39 @@ class Documents:
         return self._size_bytes
 
     def read(self, text: str) -> Document:
-        """Return the document, from memory when it was kept before.
+        """Return the document, from memory when it is there.
 
         Raises:
             DocumentRefused: It does not parse, or does not fit the schema.
             QueryTooComplex: It is larger or deeper than a document may be.
         """
+        document = self.known(text)
+        if document is None:
+            document = self._under_way[text] = self._check(text, _parse(text))
+        return document
+
+    def known(self, text: str) -> Document | None:
+        """Return a document that need not be read: kept, trusted, or held by a request under way."""
         document = self._kept.get(text)
         if document is not None:
             self._kept.move_to_end(text)
             return document
-        return self._check(text, _parse(text))
+        return self._trusted.get(text) or self._under_way.get(text)
 
-    def keep(self, document: Document) -> None:
-        """Remember a document whose operation was admitted."""
-        if document.text in self._kept:
-            return
+    def trust(self, text: str) -> None:
+        """Hold a document of the operator's manifest for good. Raises as `read` does."""
+        self._trusted[text] = replace(self._check(text, _parse(text)), is_trusted=True)
+
+    def keep(self, document: Document) -> bool:
+        """Remember a document whose operation was admitted; tell whether it was new."""
+        if document.is_trusted or document.text in self._kept:
+            return False
         self._kept[document.text] = document
         self._size_bytes += document.size_bytes
         while len(self._kept) > self._max_entries or self._size_bytes > self._max_bytes:
             _, oldest = self._kept.popitem(last=False)
             self._size_bytes -= oldest.size_bytes
+        return True
 
     def _check(self, text: str, node: DocumentNode) -> Document:
         check_limits(node)

@@ -58,7 +58,13 @@ def prepare(
         raise DocumentRefused(BadUserInput, executor)
     found = document.surveys.get(name)
     if found is None:
-        found = survey(schema.rules, operation, document.fragments, executor.variable_values)
+        found = survey(
+            schema.rules,
+            operation,
+            document.fragments,
+            executor.variable_values,
+            is_trusted=document.is_trusted,
+        )
         if found.is_constant:
             document.surveys[name] = found
     return Prepared(document, executor, found, operation.operation is OperationType.MUTATION)

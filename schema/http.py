@@ -36,6 +36,9 @@ from schema.refusals import DocumentRefused
 from schema.remembered import Remembered
 from schema.reply import Reply, Written, refuse, refuse_document, write_result
 from schema.request import ClientGone, GraphQLRequest, Headers, headers_of, read_request
+from schema.sources import Sources
+from schema.trusted import load_trusted
+from schema.unseen import UnseenDocuments
 
 if TYPE_CHECKING:
     from api_factory.guard import Admission
@@ -54,10 +57,16 @@ class GraphQLHTTP:
     """
 
     def __init__(self, engine: Engine, schema: GuardedSchema) -> None:
-        """Serve one schema; documents are remembered within bounds."""
+        """Serve one schema; documents are remembered within bounds.
+
+        Raises:
+            ConfigurationError: The manifest of trusted documents cannot be read or does not fit the schema.
+        """
         self._engine = engine
         self._schema = schema
         self._documents = Documents(schema.core)
+        trusted = load_trusted(engine.settings.trusted_documents, self._documents)
+        self._sources = Sources(self._documents, trusted, UnseenDocuments(engine))
         # Everybody may ask for them, without a key and many times in one operation.
         self._plans = Remembered(lambda: engine.plans.list(), PLANS_SECONDS, engine.clock.monotonic)
 
@@ -130,10 +139,10 @@ class GraphQLHTTP:
         request_id: str,
         idempotency: IdempotencyRequest | None,
     ) -> Reply:
-        prepared = self._prepare(request)
+        prepared = self._prepare(request, credentials)
         guard = self._engine.guard
         admission = await guard.admit(credentials, prepared.survey.ask, request_id, idempotency)
-        self._documents.keep(prepared.document)
+        self._sources.admitted(request, prepared.document, admission)
         if admission.caller.key_id:
             log.bind(account_id=admission.caller.account_id, key_id=admission.caller.key_id)
         if admission.replay is not None:
@@ -148,8 +157,8 @@ class GraphQLHTTP:
             raise
         return Reply(written.status, written.body, media, written.code, admission.headers())
 
-    def _prepare(self, request: GraphQLRequest) -> Prepared:
-        document = self._documents.read(request.query)
+    def _prepare(self, request: GraphQLRequest, credentials: Credentials) -> Prepared:
+        document = self._sources.find(request, credentials)
         operation = document.operation(request.operation_name)
         if request.is_get and operation.operation is not OperationType.QUERY:
             raise MethodNotAllowed("Only queries can be sent by GET; use POST.", headers={"Allow": "POST"})

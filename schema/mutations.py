@@ -104,6 +104,9 @@ class CreateKeyInput:
     cap_units: BigInt | None = strawberry.field(
         default=None, description="Units per period that it alone may use."
     )
+    trusted_documents_only: bool = strawberry.field(
+        default=False, description="True for a key that may send nothing but trusted documents."
+    )
     metadata: Json | None = strawberry.field(default=None, description="An object of your own.")
     livemode: bool = strawberry.field(default=True, description="False for a test key, never billed.")
     expires_at: datetime | None = None
@@ -219,6 +222,7 @@ def _new_key(new: CreateKeyInput) -> NewKey:
         allowed_actions=None if new.allowed_actions is None else tuple(new.allowed_actions),
         cidrs=tuple(new.cidrs or ()),
         cap_units=new.cap_units,
+        trusted_documents_only=new.trusted_documents_only,
         metadata=new.metadata or {},
         livemode=new.livemode,
         expires_at=new.expires_at,

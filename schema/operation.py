@@ -82,6 +82,8 @@ def survey(
     operation: OperationDefinitionNode,
     fragments: Mapping[str, FragmentDefinitionNode],
     variables: VariableValues,
+    *,
+    is_trusted: bool = False,
 ) -> Survey:
     """Walk a valid operation once.
 
@@ -101,6 +103,7 @@ def survey(
             weight=max(1, walk.root_fields),
             is_mutation=operation.operation is OperationType.MUTATION,
             shows_secret=walk.shows_secret,
+            is_trusted=is_trusted,
         ),
         calls=walk.calls,
         cost=cost,

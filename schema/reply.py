@@ -24,6 +24,7 @@ DOCUMENT_CODES: Final = frozenset(
         "GRAPHQL_PARSE_FAILED",
         "GRAPHQL_VALIDATION_FAILED",
         "OPERATION_RESOLUTION_FAILURE",
+        "PERSISTED_QUERY_NOT_FOUND",
     }
 )
 """Refusals of what was asked, not of who asks: 200 for a client that only reads `application/json`."""

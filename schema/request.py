@@ -30,13 +30,19 @@ class ClientGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class GraphQLRequest:
-    """One request: the document's text, its variables, which of its operations is meant, and the raw body."""
+    """One request: which document, its variables, which of its operations is meant, and the raw body.
 
-    query: str
+    The document is the text of `query`, or one known by its id or, by Apollo's protocol, its hash; a hash
+    beside a text asks the server to remember it.
+    """
+
+    query: str | None
     variables: dict[str, Any]
     operation_name: str | None
     is_get: bool
     body: bytes = b""
+    document_id: str | None = None
+    document_hash: str | None = None
 
 
 def headers_of(pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -125,7 +131,8 @@ def _parameters(query_string: bytes) -> dict[str, Any]:
         if name in members:
             members[name] = _loads(members[name], name) if members[name] else None
     # A parameter that is there and empty says as little as one that is not there.
-    members["operationName"] = members.get("operationName") or None
+    for name in ("operationName", "documentId"):
+        members[name] = members.get(name) or None
     return members
 
 
@@ -134,12 +141,34 @@ def _request(members: Any, body: bytes, *, is_get: bool) -> GraphQLRequest:
         raise RequestMalformed("Batches are not accepted; send one operation in each request.")
     if not isinstance(members, dict):
         raise RequestMalformed("The body must be a JSON object with the member query.")
-    query, name = members.get("query"), members.get("operationName")
-    if not isinstance(query, str):
-        raise RequestMalformed("query must be a string that holds the GraphQL document.")
-    if not (name is None or isinstance(name, str)):
-        raise RequestMalformed("operationName must be a string or null.")
+    query, name, document_id = (members.get(each) for each in ("query", "operationName", "documentId"))
+    for member in ("query", "operationName", "documentId"):
+        if not (members.get(member) is None or isinstance(members[member], str)):
+            raise RequestMalformed(f"{member} must be a string or null.")
     for member in ("variables", "extensions"):
         if not (members.get(member) is None or isinstance(members[member], dict)):
             raise RequestMalformed(f"{member} must be a JSON object or null.")
-    return GraphQLRequest(query, members.get("variables") or {}, name, is_get, body)
+    extensions = members.get("extensions")
+    document_hash = _document_hash(extensions) if extensions else None
+    _check_document(query, document_id, document_hash)
+    variables = members.get("variables") or {}
+    return GraphQLRequest(query, variables, name, is_get, body, document_id, document_hash)
+
+
+def _document_hash(extensions: Mapping[str, Any]) -> str | None:
+    persisted = extensions.get("persistedQuery")
+    if persisted is None:
+        return None
+    if isinstance(persisted, dict) and persisted.get("version") == 1:
+        document_hash = persisted.get("sha256Hash")
+        if isinstance(document_hash, str):
+            return document_hash
+    raise RequestMalformed('extensions.persistedQuery must be {"version": 1, "sha256Hash": "…"}.')
+
+
+def _check_document(query: str | None, document_id: str | None, document_hash: str | None) -> None:
+    if document_id is None:
+        if query is None and document_hash is None:
+            raise RequestMalformed("query must be a string that holds the GraphQL document.")
+    elif query is not None or document_hash is not None:
+        raise RequestMalformed("A documentId stands alone; leave query and persistedQuery out.")

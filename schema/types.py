@@ -161,6 +161,9 @@ class ApiKey(Node):
     cap_units: BigInt | None = strawberry.field(
         description="Units per period that this key alone may use; null is the account's quota."
     )
+    trusted_documents_only: bool = strawberry.field(
+        description="Whether it may send nothing but documents that this server was started with."
+    )
     metadata: Json
     created_at: datetime
     expires_at: datetime | None
@@ -182,6 +185,7 @@ class ApiKey(Node):
             allowed_actions=None if key.allowed_actions is None else list(key.allowed_actions),
             cidrs=list(key.cidrs),
             cap_units=big(key.cap_units),
+            trusted_documents_only=key.trusted_documents_only,
             metadata=Json(key.metadata),
             created_at=key.created_at,
             expires_at=key.expires_at,

@@ -62,6 +62,9 @@ def _json_object(text: str) -> dict[str, object]:
     "--allow-action", "allowed", multiple=True, metavar="ACTION", help="Only this one; may be repeated."
 )
 @click.option(
+    "--trusted-documents-only", "trusted_only", is_flag=True, help="It runs only documents of the manifest."
+)
+@click.option(
     "--metadata", type=_json_object, default="{}", metavar="JSON", help="An object that actions can read."
 )
 @actions_option
@@ -174,6 +177,7 @@ def _new_key(engine: Engine, wishes: Mapping[str, Any]) -> NewKey:
         allowed_actions=_known_actions(wishes["allowed"], engine.catalogue),
         cidrs=wishes["cidrs"],
         cap_units=wishes["cap_units"],
+        trusted_documents_only=wishes["trusted_only"],
         metadata=wishes["metadata"],
         livemode=wishes["env"] == "live",
         expires_at=None if expires_in is None else engine.clock.now() + expires_in,
@@ -225,6 +229,7 @@ def _record(key: Key) -> dict[str, object]:
         "allowed_actions": key.allowed_actions,
         "cidrs": key.cidrs,
         "cap_units": key.cap_units,
+        "trusted_documents_only": key.trusted_documents_only,
         "metadata": key.metadata,
         "prefix": key.prefix,
         "hint": key.hint,

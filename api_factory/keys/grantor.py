@@ -40,6 +40,7 @@ class Grantor:
     networks: tuple[Network, ...]
     cap_units: int | None
     expires_at: datetime | None
+    trusted_documents_only: bool = False
 
     @classmethod
     def of(cls, snapshot: KeySnapshot, not_after: datetime | None) -> Grantor:
@@ -55,6 +56,7 @@ class Grantor:
             networks=snapshot.networks,
             cap_units=snapshot.cap_units,
             expires_at=snapshot.expires_at,
+            trusted_documents_only=snapshot.trusted_documents_only,
         )
 
     def refuse_unless_standing(self, standing: KeyStanding | None) -> None:
@@ -103,6 +105,8 @@ class Grantor:
             return f"may use more units; cap it at {self.cap_units} or less"
         if self.expires_at is not None and not _is_at_most(wanted.expires_at, self.expires_at):
             return f"works for longer; let it expire by {self.expires_at.isoformat()}"
+        if self.trusted_documents_only and not wanted.trusted_documents_only:
+            return "runs any document; restrict it to trusted documents"
         return None
 
     def _holds_actions(self, wanted: NewKey | Key) -> bool:

@@ -34,6 +34,7 @@ class Key:
     allowed_actions: tuple[str, ...] | None
     cidrs: tuple[str, ...]
     cap_units: int | None
+    trusted_documents_only: bool
     metadata: Mapping[str, object]
     created_at: datetime
     expires_at: datetime | None
@@ -49,7 +50,8 @@ class NewKey:
     """What a new key is to be.
 
     `allowed_actions` None allows every action its scopes reach; empty `cidrs` allow every address;
-    `cap_units` is a limit of its own within the account's quota.
+    `cap_units` is a limit of its own within the account's quota; `trusted_documents_only` lets it run
+    nothing but documents of the operator's manifest.
     """
 
     name: str
@@ -60,6 +62,7 @@ class NewKey:
     metadata: Mapping[str, object] = field(default_factory=dict)
     livemode: bool = True
     expires_at: datetime | None = None
+    trusted_documents_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ class KeySnapshot:
     rates: tuple[Rate, ...]
     plan_scopes: frozenset[str] | None
     cap_units: int | None
+    trusted_documents_only: bool = False
 
     @property
     def held_scopes(self) -> frozenset[str]:

@@ -330,5 +330,5 @@ def _facts(key: Key) -> dict[str, object]:
     chosen = ("name", "livemode", "status", "scopes", "allowed_actions", "cidrs", "cap_units", "metadata")
     return {
         "account": public_id("acc", key.account_id),
-        **{name: facts[name] for name in (*chosen, "expires_at", "hint")},
+        **{name: facts[name] for name in (*chosen, "trusted_documents_only", "expires_at", "hint")},
     }

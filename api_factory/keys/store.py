@@ -26,8 +26,8 @@ _STATUS: Final = (
 )
 _KEY: Final = f"""
     key.id, key.account, key.name, key.livemode, {_STATUS} AS status, key.suspended_reason,
-    key.suspended_by, key.scopes, key.allowed_actions, key.cidrs, key.cap_units, key.metadata,
-    key.created_at, key.expires_at, key.revoked_at, key.last_used_at, key.epoch,
+    key.suspended_by, key.scopes, key.allowed_actions, key.cidrs, key.cap_units, key.trusted_documents_only,
+    key.metadata, key.created_at, key.expires_at, key.revoked_at, key.last_used_at, key.epoch,
     (SELECT s.hint FROM api_key_secret AS s WHERE s.key = key.id
      ORDER BY s.created_at DESC, s.id DESC LIMIT 1) AS hint
 """
@@ -161,8 +161,8 @@ async def insert_key(db: Database, key_id: UUID, account_id: UUID, new: NewKey) 
     """Insert an active key."""
     await db.execute(
         "INSERT INTO api_key (id, account, name, livemode, scopes, allowed_actions, cidrs, cap_units,"
-        " metadata, expires_at, status, created_at, epoch)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'ACTIVE', af_now(), 0)",
+        " metadata, expires_at, trusted_documents_only, status, created_at, epoch)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'ACTIVE', af_now(), 0)",
         key_id,
         account_id,
         new.name,
@@ -173,6 +173,7 @@ async def insert_key(db: Database, key_id: UUID, account_id: UUID, new: NewKey) 
         new.cap_units,
         orjson.dumps(dict(new.metadata)).decode(),
         new.expires_at,
+        new.trusted_documents_only,
     )
 
 
@@ -275,7 +276,8 @@ async def read_snapshot(source: Source, key_id: UUID) -> Reading:
         f"""
         SELECT change.epoch AS change_epoch, now_at, key.id, key.account, key.livemode, key.name,
                {_STATUS} AS status, key.scopes, key.allowed_actions, key.cidrs, key.metadata, key.expires_at,
-               key.cap_units, key.epoch, account.plan, account.status AS account_status,
+               key.cap_units, key.trusted_documents_only, key.epoch,
+               account.plan, account.status AS account_status,
                greatest(account.epoch, plan.epoch) AS account_epoch,
                coalesce(account.rate, plan.rate) AS rate, plan.scopes AS plan_scopes,
                ARRAY(SELECT (s.id, s.digest, s.pepper_version::integer, s.not_after) FROM api_key_secret AS s
@@ -348,6 +350,7 @@ def _snapshot(row: asyncpg.Record) -> KeySnapshot:
         rates=_rates(row["rate"]),
         plan_scopes=None if granted is None else frozenset(granted),
         cap_units=row["cap_units"],
+        trusted_documents_only=row["trusted_documents_only"],
     )
 
 

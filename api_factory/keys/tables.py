@@ -40,6 +40,7 @@ class ApiKey(Table, tablename="api_key"):
         base_column=Varchar(length=43), help_text="Networks it may be used from; empty is anywhere."
     )
     cap_units = BigInt(null=True, default=None, help_text="Units a period this key alone may use.")
+    trusted_documents_only = Boolean(default=False, help_text="It runs only documents of the manifest.")
     metadata = JSONB(default="{}")
     created_at = Timestamptz()
     expires_at = Timestamptz(null=True, default=None)

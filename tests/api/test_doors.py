@@ -150,6 +150,10 @@ async def _wrong_network(server: Server) -> dict[str, str]:
     return bearer((await server.key(cidrs=("198.51.100.0/24",))).secret)
 
 
+async def _trusted_only(server: Server) -> dict[str, str]:
+    return bearer((await server.key(trusted_documents_only=True)).secret)
+
+
 async def _two_keys(server: Server) -> dict[str, str]:
     return {**bearer((await server.key()).secret), "X-API-Key": (await server.key()).secret}
 
@@ -167,6 +171,7 @@ REFUSED: list[tuple[Callable[[Server], Awaitable[dict[str, str]]], int, str]] = 
     (_wrong_scope, 403, "FORBIDDEN"),
     (_wrong_action, 403, "FORBIDDEN"),
     (_wrong_network, 403, "FORBIDDEN"),
+    (_trusted_only, 403, "FORBIDDEN"),
     (_two_keys, 400, "BAD_USER_INPUT"),
 ]
 

@@ -97,13 +97,14 @@ def test_a_key_gets_what_is_asked_for_it(here: Run, account: str) -> None:
         account,
         *("--scope", "RUN_ACTIONS", "--scope", "MANAGE_KEYS", "--env", "test", "--expires-in", "30d"),
         *("--cidr", "10.0.0.0/8", "--cidr", "::1/128", "--cap-units", "7", "--allow-action", "echo"),
-        *("--metadata", '{"team": "search"}'),
+        *("--metadata", '{"team": "search"}', "--trusted-documents-only"),
     )
     shown = here("key", "show", key["id"], "--json").json
     assert shown == {name: value for name, value in key.items() if name != "secret"}
     assert shown["scopes"] == ["MANAGE_KEYS", "RUN_ACTIONS"]
     assert (shown["env"], shown["cap_units"], shown["metadata"]) == ("test", 7, {"team": "search"})
     assert (shown["cidrs"], shown["allowed_actions"]) == (["10.0.0.0/8", "::1/128"], ["echo"])
+    assert shown["trusted_documents_only"] is True
     assert key["secret"].startswith("af_test_")
     assert shown["expires_at"][:4].isdigit()
     table = here("key", "show", key["id"]).stdout

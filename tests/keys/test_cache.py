@@ -113,6 +113,7 @@ async def test_a_snapshot_is_what_the_guard_decides_by(
         metadata={"a": [1]},
         livemode=False,
         expires_at=expires_at,
+        trusted_documents_only=True,
     )
     key = (await keys.create(account.id, new, by=by)).key
     account = await accounts.suspend(account.id, reason="unpaid", by=by)
@@ -123,6 +124,7 @@ async def test_a_snapshot_is_what_the_guard_decides_by(
     assert (snapshot.scopes, snapshot.allowed_actions) == ({"RUN_ACTIONS"}, {"shout"})
     assert snapshot.networks == (ip_network("203.0.113.0/24"), ip_network("2001:db8::/32"))
     assert (snapshot.metadata, snapshot.expires_at, snapshot.cap_units) == ({"a": [1]}, expires_at, 3)
+    assert snapshot.trusted_documents_only
     assert (snapshot.key_epoch, snapshot.account_epoch) == (0, account.epoch)
     assert (snapshot.account_status, snapshot.plan_scopes) == ("SUSPENDED", {"RUN_ACTIONS"})
     assert snapshot.rates == parse_rates("7/second")

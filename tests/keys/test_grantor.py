@@ -36,6 +36,7 @@ BOUNDS: dict[str, Any] = {
     "cidrs": ("203.0.113.0/24", "2001:db8::/32"),
     "cap_units": 10,
     "expires_at": LATER,
+    "trusted_documents_only": True,
 }
 EVERY_VERB = ["create", *KeyVerb]
 
@@ -174,6 +175,7 @@ WIDER: list[tuple[dict[str, Any], str]] = [
     ({"cap_units": 11}, "10"),
     ({"expires_at": None}, "2090-01-01"),
     ({"expires_at": LATER + timedelta(seconds=1)}, "2090-01-01"),
+    ({"trusted_documents_only": False}, "trusted documents"),
 ]
 WITHIN: list[dict[str, Any]] = [
     {},

@@ -63,6 +63,7 @@ async def test_a_new_key_is_what_was_asked_for_and_its_secret_is_shown_once(
         metadata={"team": "ä", "n": [1, {"deep": None}]},
         livemode=False,
         expires_at=expires_at,
+        trusted_documents_only=True,
     )
     issued = await keys.create(account.id, new, by=by)
     key = issued.key
@@ -81,6 +82,7 @@ async def test_a_new_key_is_what_was_asked_for_and_its_secret_is_shown_once(
         {"team": "ä", "n": [1, {"deep": None}]},
         expires_at,
     )
+    assert key.trusted_documents_only
     assert (key.status, key.revoked_at, key.last_used_at, key.epoch) == (KeyStatus.ACTIVE, None, None, 0)
     assert await keys.find(key.id) == key
 
@@ -116,6 +118,7 @@ async def test_a_default_key_is_live_and_may_run_actions_and_read_usage(
         (),
     )
     assert (key.cap_units, key.metadata, key.expires_at) == (None, {}, None)
+    assert not key.trusted_documents_only
 
 
 async def test_a_creation_leaves_an_audit_entry(

@@ -311,6 +311,11 @@ class FakeEngine:
     guard: FakeGuard
     clock: ManualClock = field(default_factory=ManualClock)
 
+    @property
+    def metrics(self) -> Metrics:
+        """Those of the guard."""
+        return self.guard.metrics
+
 
 @dataclass
 class Face:

@@ -36,13 +36,21 @@ def test_a_document_that_may_run_is_read_once(documents: Documents) -> None:
 
 def test_the_least_recently_used_is_forgotten_first(documents: Documents) -> None:
     first = _kept(documents, "{ a: ping }")
-    second = _kept(documents, "{ b: ping }")
+    _kept(documents, "{ b: ping }")
     _kept(documents, "{ c: ping }")
     documents.read("{ a: ping }")
     _kept(documents, "{ d: ping }")
     assert len(documents) == 3
     assert documents.read("{ a: ping }") is first
-    assert documents.read("{ b: ping }") is not second
+    assert documents.known("{ b: ping }") is None
+
+
+def test_a_document_that_a_request_under_way_holds_is_not_read_again(documents: Documents) -> None:
+    first = documents.read("{ ping }")
+    assert documents.read("{ ping }") is first
+    assert len(documents) == 0
+    del first
+    assert documents.known("{ ping }") is None
 
 
 def test_the_memory_kept_is_bounded_by_tokens_and_by_text(documents: Documents) -> None:
