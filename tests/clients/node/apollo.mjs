@@ -4,7 +4,7 @@ import { ApolloClient, ApolloLink, CombinedGraphQLErrors, HttpLink, InMemoryCach
 import { ErrorLink } from "@apollo/client/link/error";
 import { PersistedQueryLink } from "@apollo/client/link/persisted-queries";
 import { mergeMap, timer } from "rxjs";
-import { callUntilRefused, keyHeaders, recordingFetch, report } from "./requests.mjs";
+import { callUntilRefused, keyHeaders, newQuery, recordingFetch, report } from "./requests.mjs";
 
 const ECHO = gql`
   query Echo($text: String!) {
@@ -48,8 +48,8 @@ async function outcome(call) {
   }
 }
 
-const echo = (apollo, text) => () =>
-  apollo.query({ query: ECHO, variables: { text }, fetchPolicy: "no-cache" });
+const echo = (apollo, text, query = ECHO) => () =>
+  apollo.query({ query, variables: { text }, fetchPolicy: "no-cache" });
 
 const scenarios = {
   query: () => outcome(echo(client(), "from Apollo")),
@@ -62,8 +62,9 @@ const scenarios = {
   persisted: async () => {
     const useGETForHashedQueries = process.argv[3] === "get";
     const persisted = () => client(new PersistedQueryLink({ sha256, useGETForHashedQueries }));
-    await outcome(echo(persisted(), "first"));
-    return outcome(echo(persisted(), "again"));
+    const query = gql(newQuery());
+    await outcome(echo(persisted(), "first", query));
+    return outcome(echo(persisted(), "again", query));
   },
 };
 

@@ -1,4 +1,5 @@
-// A fetch that remembers what was asked and answered.
+// What every client's program needs: the key, a fetch that remembers, and a report of it all.
+import { randomUUID } from "node:crypto";
 
 /** What went over the wire, in order: the method, whether the document was sent, and the status. */
 export const requests = [];
@@ -23,6 +24,9 @@ export async function callUntilRefused(call) {
   }
   return call();
 }
+
+/** A query that no server has seen, so that none knows its hash either. */
+export const newQuery = () => `query Echo${randomUUID().replaceAll("-", "")}($text: String!) { echo(text: $text) }`;
 
 /** Print what the caller found out, as one line of JSON. */
 export const report = (found) => console.log(JSON.stringify({ ...found, requests }));

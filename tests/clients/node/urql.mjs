@@ -2,7 +2,7 @@
 import { Client, fetchExchange, gql, makeOperation } from "@urql/core";
 import { persistedExchange } from "@urql/exchange-persisted";
 import { retryExchange } from "@urql/exchange-retry";
-import { callUntilRefused, keyHeaders, recordingFetch, report } from "./requests.mjs";
+import { callUntilRefused, keyHeaders, newQuery, recordingFetch, report } from "./requests.mjs";
 
 const ECHO = gql`
   query Echo($text: String!) {
@@ -49,7 +49,8 @@ function outcome({ data, error }) {
   return { errors: error.graphQLErrors.map(({ message, extensions }) => ({ message, ...extensions })) };
 }
 
-const echo = (urql, text) => () => urql.query(ECHO, { text }, { requestPolicy: "network-only" }).toPromise();
+const echo = (urql, text, query = ECHO) => () =>
+  urql.query(query, { text }, { requestPolicy: "network-only" }).toPromise();
 
 const scenarios = {
   query: () => echo(client({ preferGetMethod: process.argv[3] === "get" }), "from urql")(),
@@ -59,8 +60,9 @@ const scenarios = {
     const preferGetForPersistedQueries = process.argv[3] === "get";
     const persisted = () =>
       client({ preferGetMethod: false }, persistedExchange({ preferGetForPersistedQueries }));
-    await echo(persisted(), "first")();
-    return echo(persisted(), "again")();
+    const query = gql(newQuery());
+    await echo(persisted(), "first", query)();
+    return echo(persisted(), "again", query)();
   },
 };
 
