@@ -43,7 +43,7 @@ COMMANDS = {
     "demo": ["api-factory", "demo"],
     "serve": ["api-factory", "serve"],
     "test": ["python", "-m", "pytest"],
-    "clients": ["python", "-m", "pytest", "-n", "2", "tests/clients"],
+    "clients": ["python", "-m", "pytest", "-n", "2", "--dist", "loadfile", "tests/clients"],
     "faults": ["python", "-m", "pytest", "tests/faults"],
     "lint": ["python", "-m", "checks", "--fast"],
     "check": ["python", "-m", "checks"],

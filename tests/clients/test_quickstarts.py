@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import PATIENCE_SECONDS, ROOT, Server
+from tests.clients.conftest import QUICKSTARTS, ROOT, Server, run
 
-QUICKSTARTS = ROOT / "examples" / "quickstarts"
 ROOMY, NARROW = "100000/second", "1/2second"
 RATES = pytest.mark.parametrize("rate", [ROOMY, NARROW], ids=["at once", "after waiting"])
-
-
-def run(argv: list[str], folder: Path, environment: Mapping[str, str]) -> str:
-    done = subprocess.run(
-        argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @RATES
@@ -34,24 +23,6 @@ def test_the_python_quickstart_pays_reads_its_quota_and_is_refused_without_a_key
     assert run([sys.executable, str(QUICKSTARTS / "python" / "quickstart.py")], tmp_path, given) == (
         "Hello from Python\n1 of 1000000000 units used\nRefused without a key: UNAUTHENTICATED\n"
     )
-
-
-@pytest.fixture(scope="module")
-def typescript(
-    server: Server,
-    node_environment: Mapping[str, str],
-    npm_install: Callable[[Path], None],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """A copy of the TypeScript quickstart with the types that codegen made of the server's schema."""
-    source = QUICKSTARTS / "typescript"
-    npm_install(source)
-    folder = tmp_path_factory.mktemp("quickstart") / "typescript"
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("node_modules", "dist", "gql"))
-    (folder / "node_modules").symlink_to(source / "node_modules")
-    npm = ["node", node_environment["NPM_CLI"], "run", "--silent"]
-    run([*npm, "generate"], folder, {**node_environment, "API_URL": server.url})
-    return folder
 
 
 @RATES

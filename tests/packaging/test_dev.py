@@ -133,7 +133,7 @@ def test_only_the_tests_with_other_clients_install_what_those_need_and_only_once
     dev("test", "-n0")
     assert [call for call in uv_calls(project) if call.endswith("[clients]")] == []
     for _ in range(2):
-        assert dev("clients", "-q").stdout == "['-n', '2', 'tests/clients', '-q']\n"
+        assert dev("clients", "-q").stdout == "['-n', '2', '--dist', 'loadfile', 'tests/clients', '-q']\n"
     assert [call for call in uv_calls(project) if call.endswith("[clients]")] == [uv_calls(project)[-1]]
 
 

@@ -6,7 +6,7 @@ import { keyHeaders, recordingFetch, report } from "./requests.mjs";
 const { Environment, Network, RecordSource, Store, fetchQuery } = relay;
 
 // Relay sends requests as the application says; this is the one of its documentation.
-async function send({ text }, variables) {
+async function send({ id, text }, variables) {
   const reply = await recordingFetch(process.env.GRAPHQL_URL, {
     method: "POST",
     headers: {
@@ -14,7 +14,8 @@ async function send({ text }, variables) {
       "content-type": "application/json",
       accept: "application/graphql-response+json",
     },
-    body: JSON.stringify({ query: text, variables }),
+    // With a manifest relay-compiler leaves out the text.
+    body: JSON.stringify(text ? { query: text, variables } : { documentId: id, variables }),
   });
   return reply.json();
 }
