@@ -37,8 +37,9 @@ class Server:
     """A running `api-factory serve` and the command beside it."""
 
     url: str
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     folder: Path
+    pid: int
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @property
@@ -90,7 +91,7 @@ def serving(**variables: str) -> Iterator[Server]:
             ready = child.stdout.readline()
             if not ready:
                 pytest.fail(f"the server did not start: {log.read_text()}")
-            yield Server(json.loads(ready)["url"], environment, folder)
+            yield Server(json.loads(ready)["url"], environment, folder, child.pid)
             child.terminate()
             assert child.wait(PATIENCE_SECONDS) == 0, log.read_text()
         finally:
