@@ -32,7 +32,7 @@ def create_app(engine: Engine | None = None, settings: Settings | None = None) -
     """
     if engine is None:
         engine = build_engine(settings or load_settings())
-    schema = build_schema(engine.catalogue)
+    schema = build_schema(engine.catalogue, introspection=engine.settings.introspection)
     return Application(engine, GraphQLHTTP(engine, schema), schema.sdl)
 
 

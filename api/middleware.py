@@ -16,7 +16,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.address import TrustedProxies
+from api.compression import CompressedReply, is_compressible
+from api.cors import Cors, Headers
 from api.problems import ProblemResponse, is_unexpected
+from api.surfaces import surface_of
 from api_factory import log
 from api_factory.errors import BodyTooLarge, Unavailable
 from api_factory.ids import uuid7
@@ -32,13 +35,12 @@ _SECURITY_HEADERS: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+_VARY: Final = (b"vary", b"Accept-Encoding")
 _POLICY_HEADER: Final = (b"content-security-policy", NO_CONTENT_POLICY.encode())
 
 _MOST_DIGITS: Final = 20
 # Not what looks like a key: a request id is logged, stored and sent back.
 _REQUEST_ID: Final = re.compile(rb"(?!.*af_(live|test)_)[A-Za-z0-9_.-]{1,100}")
-_SURFACES: Final = {"/graphql": "graphql", "/metrics": "metrics", "/schema.graphql": "schema"}
-_SURFACE_PREFIXES: Final = (("/api/", "rest"), ("/_api/", "health"), ("/graphql/", "graphql"))
 _CODES: Final = {404: "NOT_FOUND", 401: "UNAUTHENTICATED", 403: "FORBIDDEN", 503: "UNAVAILABLE"}
 
 
@@ -47,12 +49,16 @@ class Edge:
 
     Guarantees: every reply carries `X-Request-Id` and the security headers; every request is counted and
     logged once; no body beyond the bound is held in memory; an exception never reaches the client.
-    Faces find `request_id` and `address` in `scope["state"]` and may leave their `code` there.
+    Faces find `request_id` and `address` in `scope["state"]` and may leave their `code` there. CORS and
+    compression cost a request nothing where they are off or not asked for.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, settings: Settings) -> None:
-        """Stand before `app`; `ConfigurationError` when a trusted proxy is no address."""
-        self._app = app
+        """Stand before `app`; `ConfigurationError` when a trusted proxy or an origin is none."""
+        self._cors = Cors(settings.cors_origins) if settings.cors_origins else None
+        self._app = app if self._cors is None else self._cors.answers(app)
+        self._compress_from_bytes = settings.compress_from_bytes
+        self._headers = (*_SECURITY_HEADERS, _VARY) if self._compress_from_bytes else _SECURITY_HEADERS
         self._metrics = metrics
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._max_body_bytes = settings.max_body_bytes
@@ -62,10 +68,10 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
         started = perf_counter()
-        declared_bytes = self._identify(scope)
+        declared_bytes, accept_encoding = self._identify(scope)
         request_id: str = scope["state"]["request_id"]
         token = log.bind(request_id=request_id)
-        reply = _Reply(send, request_id)
+        reply = self._reply(scope, send, accept_encoding)
         # Nothing stands between this and the `finally` that takes it back: who drains would wait for ever.
         self._under_way += 1
         try:
@@ -102,9 +108,10 @@ class Edge:
                 return False
         return True
 
-    def _identify(self, scope: Scope) -> int | None:
-        """Put request id and client address into the scope; return the declared length of the body."""
+    def _identify(self, scope: Scope) -> tuple[int | None, bytes]:
+        """Put request id and address into the scope; return the declared length and Accept-Encoding."""
         request_id = declared_bytes = None
+        accept_encoding = b""
         headers = scope["headers"]
         for name, value in headers:
             if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
@@ -112,6 +119,8 @@ class Edge:
             elif name == b"content-length" and value.isdigit() and len(value) <= _MOST_DIGITS:
                 # Python refuses to read very many digits; a body declared so is counted while it is read.
                 declared_bytes = int(value)
+            elif name == b"accept-encoding":
+                accept_encoding = b"%b,%b" % (accept_encoding, value) if accept_encoding else value
         client = scope.get("client")
         address = self._proxies.client_address(client[0], headers) if client else ""
         if client:
@@ -119,7 +128,13 @@ class Edge:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id or uuid7().hex
         state["address"] = address
-        return declared_bytes
+        return declared_bytes, accept_encoding
+
+    def _reply(self, scope: Scope, send: Send, accept_encoding: bytes) -> _Reply:
+        if accept_encoding and self._compress_from_bytes and is_compressible(scope["path"], accept_encoding):
+            send = CompressedReply(send, scope, self._compress_from_bytes)
+        headers = self._headers if self._cors is None else (*self._headers, *self._cors.headers(scope))
+        return _Reply(send, scope["state"]["request_id"], headers)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         path, state = scope["path"], scope["state"]
@@ -135,11 +150,12 @@ class Edge:
 class _Reply:
     """Sends one reply with the headers that every reply has, and remembers its status, 0 until then."""
 
-    __slots__ = ("_request_id", "_send", "status")
+    __slots__ = ("_headers", "_request_id", "_send", "status")
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, headers: Headers) -> None:
         self._send = send
         self._request_id = request_id
+        self._headers = headers
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
@@ -147,7 +163,7 @@ class _Reply:
             self.status = message["status"]
             headers = [
                 *message.get("headers", ()),
-                *_SECURITY_HEADERS,
+                *self._headers,
                 (b"x-request-id", self._request_id.encode()),
             ]
             if not any(name == b"content-security-policy" for name, _ in headers):
@@ -172,14 +188,6 @@ class _BoundedBody:
         if self._left < 0:
             raise _too_large(self._max_bytes)
         return message
-
-
-def surface_of(path: str) -> str:
-    """Name the surface that a path belongs to, a label of the metrics."""
-    surface = _SURFACES.get(path)
-    if surface is not None:
-        return surface
-    return next((name for prefix, name in _SURFACE_PREFIXES if path.startswith(prefix)), "other")
 
 
 def _code_of(status: int) -> str:

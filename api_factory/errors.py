@@ -145,6 +145,10 @@ class DocumentNotTrusted(Forbidden):
     """This API key runs trusted documents only; send the documentId of one, or use another key."""
 
 
+class IntrospectionOff(Forbidden):
+    """Introspection is switched off here; read the schema at /schema.graphql."""
+
+
 class KeySuspended(Forbidden):
     """The API key is suspended; resume it or use another one."""
 

@@ -133,6 +133,22 @@ class Settings(BaseSettings):
     operation_timeout_seconds: float = Field(
         default=30.0, gt=0, le=600, description="Longest time one operation may run before it is given up."
     )
+    cors_origins: CommaSeparated = Field(
+        default=(),
+        description="Origins whose pages may call GraphQL and REST from a browser, comma-separated, such as "
+        "`https://app.example.com`; `*` is all. Unset: none but its own.",
+    )
+    compress_from_bytes: int = Field(
+        default=4_000,
+        ge=0,
+        description="Size from which a reply of GraphQL or REST is sent as gzip to a client that accepts it; "
+        "0: never.",
+    )
+    introspection: Literal["keyed", "open", "off"] = Field(
+        default="keyed",
+        description="Who may introspect the GraphQL schema: those with a key, everybody, or nobody. "
+        "`__type { kind name }` is always answered, and `/schema.graphql` is always there.",
+    )
     address_document_rate: NewDocumentRate = Field(
         default=Rate(120, 60, "minute"),
         description="How many GraphQL documents that are new to a worker it reads for one address, such as "
@@ -164,7 +180,7 @@ class Settings(BaseSettings):
         default=20, ge=1, le=300, description="Time for requests under way to end at shutdown."
     )
 
-    @field_validator("actions", "trusted_proxies", mode="before")
+    @field_validator("actions", "trusted_proxies", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

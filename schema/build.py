@@ -40,7 +40,7 @@ from schema.directives import (
 )
 from schema.examples import Presentation, example_of
 from schema.mutations import Mutations
-from schema.operation import Rules
+from schema.operation import Introspection, Rules
 from schema.queries import Queries
 from schema.readers import arguments_reader
 from schema.scalars import SCALAR_MAP, as_definition
@@ -64,7 +64,13 @@ class GuardedSchema:
     presentations: Mapping[str, Presentation]
 
 
-def build_schema(catalogue: Catalogue, *, query: type = Queries, mutation: type = Mutations) -> GuardedSchema:
+def build_schema(
+    catalogue: Catalogue,
+    *,
+    query: type = Queries,
+    mutation: type = Mutations,
+    introspection: Introspection = "keyed",
+) -> GuardedSchema:
     """Make one typed root field of each action and join them with the server's own.
 
     Raises:
@@ -78,7 +84,7 @@ def build_schema(catalogue: Catalogue, *, query: type = Queries, mutation: type 
     sdl = print_sdl(own)
     return GuardedSchema(
         core=core,
-        rules=Rules(core, compile_policies(core), catalogue),
+        rules=Rules(core, compile_policies(core), catalogue, introspection),
         sdl=sdl,
         executor_class=own.execution_context_class,
         presentations=_presentations(catalogue, core, sdl),

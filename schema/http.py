@@ -28,6 +28,7 @@ from api_factory.ids import uuid7
 from api_factory.usage import IdempotencyRequest, Outcome, idempotency_request
 from schema.build import GuardedSchema
 from schema.context import Context
+from schema.costs import priced, with_cost
 from schema.documents import Documents
 from schema.execution import Prepared, execute, failed_calls, prepare
 from schema.graphiql import ASSETS_PATH, PAGE_HEADERS, PATH, Asset, find_asset, page, send_asset
@@ -47,13 +48,16 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("api_factory.graphql")
 
 PLANS_SECONDS: Final = 1.0
+NOTHING_RUN: Final = Written(b'{"data":{}}', 200, "OK")
+"""What a dry run comes to, without its cost."""
 
 
 class GraphQLHTTP:
     """Serves `/graphql` by POST and GET, and the files of GraphiQL below it.
 
     Guarantees: never a stack trace, never more than five errors for a refused request, `extensions.code` on
-    every error, and no log of level error for a client's mistake. It leaves its `code` in `scope["state"]`.
+    every error, and no log of level error for a client's mistake. It leaves its `code` in `scope["state"]`,
+    and `no_compression` where the reply holds a secret.
     """
 
     def __init__(self, engine: Engine, schema: GuardedSchema) -> None:
@@ -87,6 +91,8 @@ class GraphQLHTTP:
             state["code"] = "BAD_USER_INPUT"
             return
         state["code"] = reply.code
+        if reply.has_secret:
+            state["no_compression"] = True
         if not is_identified:
             # Whoever identified the request also sends its id.
             reply = replace(reply, headers={**reply.headers, "X-Request-Id": request_id})
@@ -141,21 +147,28 @@ class GraphQLHTTP:
     ) -> Reply:
         prepared = self._prepare(request, credentials)
         guard = self._engine.guard
-        admission = await guard.admit(credentials, prepared.survey.ask, request_id, idempotency)
+        ask = prepared.survey.ask
+        if request.is_dry_run:
+            ask, idempotency = priced(ask), None
+        admission = await guard.admit(credentials, ask, request_id, idempotency)
         self._sources.admitted(request, prepared.document, admission)
         if admission.caller.key_id:
             log.bind(account_id=admission.caller.account_id, key_id=admission.caller.key_id)
         if admission.replay is not None:
             return _replay(admission.replay, admission)
         try:
-            written = await self._execute(prepared, admission, media, request_id)
+            if request.wants_cost:
+                written = await self._execute_with_cost(request, prepared, admission, media, request_id)
+            else:
+                written = await self._execute(prepared, admission, media, request_id)
             await guard.settle(admission, _outcome(written, media, admission))
         except BaseException as error:
             await guard.abandon(admission)
             if isinstance(error, ApiFactoryError):
                 admission.show_limits(error)
             raise
-        return Reply(written.status, written.body, media, written.code, admission.headers())
+        has_secret = prepared.survey.ask.shows_secret
+        return Reply(written.status, written.body, media, written.code, admission.headers(), has_secret)
 
     def _prepare(self, request: GraphQLRequest, credentials: Credentials) -> Prepared:
         document = self._sources.find(request, credentials)
@@ -177,6 +190,21 @@ class GraphQLHTTP:
         for index in (*failed_calls(result, prepared), *lost):
             admission.fail(index)
         return written
+
+    async def _execute_with_cost(
+        self,
+        request: GraphQLRequest,
+        prepared: Prepared,
+        admission: Admission,
+        media: str,
+        request_id: str,
+    ) -> Written:
+        if request.is_dry_run:
+            written = NOTHING_RUN
+        else:
+            written = await self._execute(prepared, admission, media, request_id)
+        maximum = self._engine.settings.max_operation_cost
+        return replace(written, body=with_cost(written.body, prepared.survey, admission, maximum))
 
     async def _run(self, prepared: Prepared, admission: Admission, request_id: str) -> ExecutionResult:
         """Execute within the time allowed.

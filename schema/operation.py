@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from graphql import (
     DirectiveNode,
@@ -35,7 +35,7 @@ from graphql import (
 from graphql.execution.values import VariableValues, get_argument_values, get_directive_values
 
 from api_factory.actions import Action, Catalogue
-from api_factory.errors import QueryTooComplex
+from api_factory.errors import IntrospectionOff, QueryTooComplex
 from api_factory.guard import Ask
 from api_factory.rates import Rate
 from schema.directives import Policies, Policy
@@ -49,6 +49,9 @@ SECRETS: Final = frozenset({"ApiKeySecretPayload.secret"})
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})
 _TOLD_TO_EVERYBODY: Final = frozenset({"__typename", "kind", "name"})
 
+Introspection: TypeAlias = Literal["keyed", "open", "off"]
+"""Who may ask for more of the schema than whether a type exists."""
+
 _Fields = dict[str, list[FieldNode]]
 
 
@@ -59,6 +62,7 @@ class Rules:
     schema: GraphQLSchema
     policies: Policies
     catalogue: Catalogue
+    introspection: Introspection = "keyed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ def survey(
 
     Raises:
         QueryTooComplex: The walk would take more than `MAX_STEPS` steps.
+        IntrospectionOff: It asks for the schema, and nobody may.
     """
     walk = _Walk(rules, fragments, variables)
     root = rules.schema.get_root_type(operation.operation)
@@ -119,6 +124,7 @@ class _Walk:
         self._schema = rules.schema
         self._policies = rules.policies
         self._catalogue = rules.catalogue
+        self._introspection = rules.introspection
         self._fragments = fragments
         self._variables = variables
         self.actions: list[Action] = []
@@ -183,10 +189,14 @@ class _Walk:
 
     def _introspect(self, nodes: Iterable[FieldNode]) -> None:
         # Everybody may ask whether a type exists, as the audit of GraphQL over HTTP does; the rest of the
-        # schema is for those who have a key.
+        # schema is for those who have a key, unless the operator has said otherwise.
         for node in nodes:
             name = node.name.value
-            if name in _INTROSPECTION and not (name == "__type" and _asks_for_names_only(node)):
+            if name not in _INTROSPECTION or (name == "__type" and _asks_for_names_only(node)):
+                continue
+            if self._introspection == "off":
+                raise IntrospectionOff
+            if self._introspection == "keyed":
                 self.key_required = True
                 self.coordinate = self.coordinate or name
 

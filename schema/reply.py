@@ -39,13 +39,17 @@ _LONGEST_MESSAGE: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One reply; `code` is `OK` or the code of its first error, for the metrics and the log."""
+    """One reply; `code` is `OK` or the code of its first error, for the metrics and the log.
+
+    One that `has_secret` must not be compressed.
+    """
 
     status: int
     body: bytes
     media: str
     code: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    has_secret: bool = False
 
     async def send(self, send: Any) -> None:
         """Send it as ASGI wants it."""

@@ -16,6 +16,7 @@ from api_factory.errors import (
     RequestMalformed,
     UnsupportedMediaType,
 )
+from schema.costs import asks_for_cost
 from schema.media import GRAPHQL, JSON, names_graphql
 
 Headers: TypeAlias = Mapping[bytes, str]
@@ -33,7 +34,7 @@ class GraphQLRequest:
     """One request: which document, its variables, which of its operations is meant, and the raw body.
 
     The document is the text of `query`, or one known by its id or, by Apollo's protocol, its hash; a hash
-    beside a text asks the server to remember it.
+    beside a text asks the server to remember it. A dry run is priced and not executed.
     """
 
     query: str | None
@@ -43,6 +44,8 @@ class GraphQLRequest:
     body: bytes = b""
     document_id: str | None = None
     document_hash: str | None = None
+    wants_cost: bool = False
+    is_dry_run: bool = False
 
 
 def headers_of(pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -148,11 +151,15 @@ def _request(members: Any, body: bytes, *, is_get: bool) -> GraphQLRequest:
     for member in ("variables", "extensions"):
         if not (members.get(member) is None or isinstance(members[member], dict)):
             raise RequestMalformed(f"{member} must be a JSON object or null.")
-    extensions = members.get("extensions")
-    document_hash = _document_hash(extensions) if extensions else None
+    variables, extensions = members.get("variables") or {}, members.get("extensions")
+    if not extensions:
+        _check_document(query, document_id, None)
+        return GraphQLRequest(query, variables, name, is_get, body, document_id)
+    document_hash = _document_hash(extensions)
     _check_document(query, document_id, document_hash)
-    variables = members.get("variables") or {}
-    return GraphQLRequest(query, variables, name, is_get, body, document_id, document_hash)
+    return GraphQLRequest(
+        query, variables, name, is_get, body, document_id, document_hash, *asks_for_cost(extensions)
+    )
 
 
 def _document_hash(extensions: Mapping[str, Any]) -> str | None:

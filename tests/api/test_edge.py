@@ -12,7 +12,8 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from api.app import create_app
-from api.middleware import NO_CONTENT_POLICY, Edge, surface_of
+from api.middleware import NO_CONTENT_POLICY, Edge
+from api.surfaces import surface_of
 from api_factory import log
 from api_factory.clock import ManualClock
 from api_factory.metrics import Metrics

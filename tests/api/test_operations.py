@@ -98,7 +98,7 @@ async def test_the_front_page_is_html_for_browsers_and_json_for_others(client: h
     plain = await client.get("/")
 
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert page.headers["vary"] == plain.headers["vary"] == "Accept"
+    assert page.headers["vary"] == plain.headers["vary"] == "Accept, Accept-Encoding"
     assert plain.json()["graphql"] == "/graphql"
     assert plain.json()["openapi"] == "/api/v1/openapi.json"
 

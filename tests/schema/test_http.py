@@ -402,3 +402,15 @@ async def test_several_headers_of_one_name_are_one_list(face: Any) -> None:
     ]
     start, _ = await _call(face.app, [{"type": "http.request", "body": PING}], headers=headers)
     assert start["status"] == 200
+
+
+async def test_only_a_reply_that_shows_a_secret_asks_not_to_be_compressed(house: Any) -> None:
+    key = await house.key(await house.account(), "MANAGE_KEYS", "RUN_ACTIONS")
+    app = house.http._transport.app
+    for selected, is_withheld in (("secret", True), ("apiKey { id }", False)):
+        query = f'mutation {{ createKey(input: {{name: "k"}}) {{ {selected} }} }}'
+        state: dict[str, Any] = {"request_id": "r", "address": ""}
+        body = orjson.dumps({"query": query})
+        headers = [(b"content-type", JSON.encode()), (b"x-api-key", key.secret.encode())]
+        await _call(app, [{"type": "http.request", "body": body}], state=state, headers=headers)
+        assert state.get("no_compression", False) is is_withheld

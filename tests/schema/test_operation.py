@@ -10,11 +10,12 @@ from graphql import parse
 from graphql.execution.values import get_variable_values
 
 from api_factory.actions import Catalogue, action, define
-from api_factory.errors import QueryTooComplex
+from api_factory.errors import IntrospectionOff, QueryTooComplex
 from schema import operation
 from schema.build import build_schema
 from schema.directives import Cost, ListSize, Public, RateLimit, RequiresKey, Scope
 from schema.documents import Documents
+from schema.execution import prepare
 from schema.operation import survey
 from schema.queries import Queries
 
@@ -246,3 +247,38 @@ def test_interfaces_in_interfaces_run_out_of_steps() -> None:
     values = get_variable_values(SCHEMA.core, (), {})
     with pytest.raises(QueryTooComplex):
         survey(SCHEMA.rules, node, {each.name.value: each for each in rest}, values)  # type: ignore[arg-type, union-attr]
+
+
+INTROSPECTION = "{ __schema { queryType { name } } }"
+NAMES = '{ __type(name: "Query") { kind name __typename } }'
+
+
+@pytest.mark.parametrize(
+    ("introspection", "query", "is_keyed"),
+    [
+        ("keyed", INTROSPECTION, True),
+        ("keyed", '{ __type(name: "Query") { fields { name } } }', True),
+        ("keyed", NAMES, False),
+        ("open", INTROSPECTION, False),
+        ("open", NAMES, False),
+        ("off", NAMES, False),
+    ],
+)
+def test_the_operator_says_who_may_introspect(
+    catalogue: Any, introspection: Any, query: str, is_keyed: bool
+) -> None:
+    schema = build_schema(catalogue, introspection=introspection)
+    document = Documents(schema.core).read(query)
+    prepared = prepare(schema, document, document.operation(None), {})
+    assert prepared.survey.ask.key_required is is_keyed
+
+
+@pytest.mark.parametrize(
+    "query",
+    [INTROSPECTION, '{ ...F } fragment F on Query { __typename __type(name: "Query") { fields { name } } }'],
+)
+def test_introspection_that_is_off_is_refused_wherever_it_stands(catalogue: Any, query: str) -> None:
+    schema = build_schema(catalogue, introspection="off")
+    document = Documents(schema.core).read(query)
+    with pytest.raises(IntrospectionOff, match=r"/schema\.graphql"):
+        prepare(schema, document, document.operation(None), {})
