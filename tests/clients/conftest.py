@@ -14,12 +14,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.async_api import Browser, BrowserContext, async_playwright, expect
 
 from tests.conftest import RUN, create_database
 
@@ -27,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = Path(__file__).parent / "node"
 QUICKSTARTS = ROOT / "examples" / "quickstarts"
 PATIENCE_SECONDS = 180
+PATIENCE_MS = 60_000
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SCOPES = ("RUN_ACTIONS", "READ_USAGE", "MANAGE_KEYS", "REDACT")
 
 Node = Callable[..., Any]
@@ -227,3 +230,26 @@ def compile_with_relay(folder: Path, environment: Mapping[str, str], **more: Any
     compiler = PACKAGES / "node_modules" / "relay-compiler" / "cli.js"
     run(["node", str(compiler), "relay.config.json"], folder, environment)
     return folder / "made"
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """The Chromium of this machine."""
+    program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.fail("There is no Chromium; install one (apt-get install chromium) or name it in CHROMIUM.")
+    expect.set_options(timeout=PATIENCE_MS)
+    async with async_playwright() as playwright:
+        # The sandbox does not work for root, which containers often are; the page is our own.
+        launched = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield launched
+        await launched.close()
+
+
+@pytest.fixture
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    """A browser of somebody who was never here."""
+    opened = await browser.new_context()
+    opened.set_default_timeout(PATIENCE_MS)
+    yield opened
+    await opened.close()

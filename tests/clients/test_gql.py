@@ -123,3 +123,22 @@ async def test_a_client_that_fetches_the_schema_checks_queries_before_it_sends_t
         assert session.client.schema.mutation_type is not None
         with pytest.raises(Exception, match="Cannot query field 'pong' on type 'Query'"):
             await session.execute(gql("{ pong }"))
+
+
+async def test_a_large_reply_comes_compressed_to_every_transport_that_asks_for_it(
+    client: Gql, key: str
+) -> None:
+    transport = client.transport(key)
+    fetching = Client(transport=transport, fetch_schema_from_transport=True)
+    if isinstance(transport, AsyncTransport):
+        async with fetching:
+            headers = client.headers(transport)
+    else:
+        headers = await asyncio.to_thread(_fetch_schema, fetching, client)
+    assert fetching.schema is not None
+    assert headers["content-encoding"] == "gzip"
+
+
+def _fetch_schema(fetching: Client, client: Gql) -> dict[str, str]:
+    with fetching:
+        return client.headers(fetching.transport)

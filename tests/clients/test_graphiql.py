@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import BrowserContext, Page, expect
 
-from tests.clients.conftest import Server
+from tests.clients.conftest import PATIENCE_MS, Server
 
-PATIENCE_MS = 60_000
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 ECHO = '{ echo(text: "from a browser") }'
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        pytest.fail("There is no Chromium; install one (apt-get install chromium) or name it in CHROMIUM.")
-    expect.set_options(timeout=PATIENCE_MS)
-    async with async_playwright() as playwright:
-        # The sandbox does not work for root, which containers often are; the page is our own.
-        launched = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield launched
-        await launched.close()
 
 
 class Window:
@@ -75,15 +58,6 @@ class Window:
 
     async def stored(self, where: str) -> str:
         return json.dumps(await self.page.evaluate(f"Object.entries({where})"))
-
-
-@pytest.fixture
-async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    """A browser of somebody who was never here."""
-    opened = await browser.new_context()
-    opened.set_default_timeout(PATIENCE_MS)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture
