@@ -4,6 +4,7 @@
 python3 dev.py demo [OPTION...]     start the server with demo data and print a key and a ready curl
 python3 dev.py serve [OPTION...]    start the server
 python3 dev.py test [ARGUMENT...]   run the tests; arguments go to pytest
+python3 dev.py clients [ARGUMENT...]  run the tests with other people's clients, of npm and PyPI
 python3 dev.py faults [--minutes N] kill, freeze and cut everything under load, again and again for N minutes
 python3 dev.py bench [OPTION...]    measure the server beside its peers; needs wrk, and node for some of them
 python3 dev.py lint                 formatting, style, types and import contracts
@@ -35,6 +36,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = Path(os.environ.get("API_FACTORY_VENV") or ROOT / ".venv").absolute()
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / ".installed"
+CLIENTS_STAMP = VENV / ".installed-clients"
 UNFINISHED = "unfinished"
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/pyproject.toml"))
 
@@ -42,6 +44,7 @@ COMMANDS = {
     "demo": ["api-factory", "demo"],
     "serve": ["api-factory", "serve"],
     "test": ["python", "-m", "pytest"],
+    "clients": ["python", "-m", "pytest", "-n", "2", "--dist", "loadfile", "tests/clients"],
     "faults": ["python", "-m", "pytest", "tests/faults"],
     "bench": ["python", "-m", "bench"],
     "lint": ["python", "-m", "checks", "--fast"],
@@ -84,6 +87,17 @@ def set_up() -> None:
         STAMP.write_text(wanted())
 
 
+def set_up_clients() -> None:
+    """Add what only the tests with other people's clients need, for those who run them."""
+    if CLIENTS_STAMP.exists() and CLIENTS_STAMP.read_text() == wanted():
+        return
+    with VENV.with_name(VENV.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        print("Adding Node and the other clients (once) ...", file=sys.stderr)
+        install("clients")
+        CLIENTS_STAMP.write_text(wanted())
+
+
 def is_usable() -> bool:
     """Tell whether there is an environment of this Python into which one can install."""
     imports = "import sys" if shutil.which("uv") else "import sys, pip"
@@ -121,9 +135,9 @@ def make_without_ensurepip() -> None:
         sys.exit("This Python cannot make virtual environments. Run: apt install python3-venv")
 
 
-def install() -> None:
+def install(extras: str = "embedded,dev") -> None:
     """Install the project and its examples, editable, at the versions of constraints.txt."""
-    packages = [f"{ROOT}[embedded,dev]", *(str(path) for path in EXAMPLES)]
+    packages = [f"{ROOT}[{extras}]", *(str(path) for path in EXAMPLES)]
     arguments = ["--quiet", "--constraint", str(ROOT / "constraints.txt")]
     for package in packages:
         arguments += ["--editable", package]
@@ -180,6 +194,8 @@ def main() -> None:
         sys.exit(0 if name in ("help", "-h", "--help") else 2)
     try:
         set_up()
+        if name == "clients":
+            set_up_clients()
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:

@@ -37,6 +37,7 @@ def thorough() -> list[Check]:
         Check("House rules", ["python", "-m", "checks.house"]),
         Check("Migrations match the tables", ["api-factory", "migrate", "--check"]),
         Check("Reference is up to date", ["python", "checks/reference.py", "--check"]),
+        Check("Schema keeps its promises", ["python", "-m", "checks.schema_changes"]),
         Check("Links in the documents", ["python", "-m", "checks.links"]),
         Check("Secrets", ["python", "-m", "checks.secret_scan"]),
         Check("Security", ["bandit", "--quiet", "--configfile", "pyproject.toml", "--recursive", *PACKAGES]),

@@ -35,7 +35,7 @@ _ALL_COMMANDS = "api-factory"
 
 def pages() -> dict[str, str]:
     """Return every page of the reference by its file name."""
-    schema = build_schema(_built_in())
+    schema = built_in_schema()
     return {
         "cli.md": _page("Commands", introductions.CLI, *commands()),
         "errors.md": _page(
@@ -51,6 +51,11 @@ def pages() -> dict[str, str]:
             "Settings", introductions.SETTINGS, table(("Name", "Type", "Default", "Meaning"), settings())
         ),
     }
+
+
+def built_in_schema() -> GuardedSchema:
+    """Return the schema that a server without an author's actions has."""
+    return build_schema(_built_in())
 
 
 def settings() -> Iterator[tuple[str, str, str, str]]:

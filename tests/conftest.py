@@ -173,3 +173,12 @@ async def _drop(name: str) -> None:
         await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
     finally:
         await connection.close()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out `tests/clients` unless it is named: what it needs is brought by `dev.py clients` only."""
+    clients = Path(__file__).parent / "clients"
+    if collection_path != clients:
+        return None
+    named = (config.invocation_params.dir / argument.partition("::")[0] for argument in config.args)
+    return None if any(path.is_relative_to(clients) for path in named) else True

@@ -126,6 +126,17 @@ def test_the_second_run_sets_nothing_up(project: Path, dev: Dev) -> None:
     assert uv_calls(project) == calls
 
 
+def test_only_the_tests_with_other_clients_install_what_those_need_and_only_once(
+    project: Path, dev: Dev
+) -> None:
+    (project / "pytest.py").write_text("import sys; print(sys.argv[1:])")
+    dev("test", "-n0")
+    assert [call for call in uv_calls(project) if call.endswith("[clients]")] == []
+    for _ in range(2):
+        assert dev("clients", "-q").stdout == "['-n', '2', '--dist', 'loadfile', 'tests/clients', '-q']\n"
+    assert [call for call in uv_calls(project) if call.endswith("[clients]")] == [uv_calls(project)[-1]]
+
+
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
 def test_a_change_of_what_should_be_installed_installs_into_the_same_environment(
     project: Path, dev: Dev, name: str

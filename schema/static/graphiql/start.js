@@ -40,7 +40,9 @@
 
   document.getElementById("key-box").addEventListener("submit", (event) => {
     event.preventDefault();
-    sessionStorage.setItem(STORED, box.value.trim());
+    const key = box.value.trim();
+    if (key) sessionStorage.setItem(STORED, key);
+    else sessionStorage.removeItem(STORED);
     generation += 1;
     render();
   });
