@@ -18,7 +18,8 @@ _ACCOUNT: Final = (
 )
 _PLAN: Final = (
     "slug, name, description, price_cents, currency, billing_interval, stripe_lookup_key, quota_units, "
-    "test_quota_units, rate, scopes, overage, key_limit, sort_order, archived_at"
+    "test_quota_units, rate, scopes, overage, billed_units, overage_lookup_key, overage_price_cents, "
+    "overage_per_units, trial_days, trial_quota_units, quantity_rule, key_limit, sort_order, archived_at"
 )
 
 
@@ -114,19 +115,16 @@ async def lock_plans(db: Database) -> tuple[Plan, ...]:
 
 async def insert_plan(db: Database, plan: Plan, epoch: int) -> None:
     """Insert a plan."""
-    places = ", ".join(f"${number}" for number in range(1, 15))
-    await db.execute(f"INSERT INTO plan ({_PLAN}, epoch) VALUES ({places}, NULL, $15)", *_values(plan), epoch)
+    values = (*_values(plan), None, epoch)
+    places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+    await db.execute(f"INSERT INTO plan ({_PLAN}, epoch) VALUES ({places})", *values)
 
 
 async def update_plan_row(db: Database, plan: Plan, epoch: int) -> None:
     """Write a plan over the one with its slug and put it on offer."""
-    columns = _PLAN.split(", ")[:-1]
+    columns = (*_PLAN.split(", "), "epoch")
     assignments = ", ".join(f"{column} = ${number}" for number, column in enumerate(columns, 1))
-    await db.execute(
-        f"UPDATE plan SET {assignments}, archived_at = NULL, epoch = $15 WHERE slug = $1",
-        *_values(plan),
-        epoch,
-    )
+    await db.execute(f"UPDATE plan SET {assignments} WHERE slug = $1", *_values(plan), None, epoch)
 
 
 async def archive_plans(db: Database, slugs: Sequence[str], epoch: int) -> None:
@@ -152,6 +150,13 @@ def _values(plan: Plan) -> tuple[object, ...]:
         plan.rate,
         None if plan.scopes is None else sorted(plan.scopes),
         plan.overage,
+        plan.billed_units,
+        plan.overage_lookup_key,
+        plan.overage_price_cents,
+        plan.overage_per_units,
+        plan.trial_days,
+        plan.trial_quota_units,
+        plan.quantity_rule,
         plan.key_limit,
         plan.sort_order,
     )

@@ -37,6 +37,13 @@ class Plan(Table, tablename="plan"):
         base_column=Varchar(length=63), null=True, default=None, help_text="Null allows every scope."
     )
     overage = Varchar(length=4, default="hard")
+    billed_units = Varchar(length=6, default="none", help_text="Which units a Stripe meter is told of.")
+    overage_lookup_key = Varchar(length=200, null=True, default=None)
+    overage_price_cents = BigInt(default=0, help_text="For `overage_per_units` units.")
+    overage_per_units = BigInt(default=1)
+    trial_days = Integer(default=0)
+    trial_quota_units = BigInt(null=True, default=None, help_text="Units a period of a trial.")
+    quantity_rule = Varchar(length=8, default="ignore")
     key_limit = Integer(default=50, help_text="Keys an account may have that are not revoked.")
     sort_order = Integer(default=0)
     archived_at = Timestamptz(null=True, default=None)
@@ -46,6 +53,8 @@ class Plan(Table, tablename="plan"):
     plan_quota_not_negative = Check("quota_units >= 0")
     plan_overage_known = Check("overage IN ('hard', 'soft')")
     plan_interval_known = Check("billing_interval IN ('month', 'year')")
+    plan_billed_units_known = Check("billed_units IN ('none', 'beyond', 'all')")
+    plan_quantity_rule_known = Check("quantity_rule IN ('ignore', 'multiply')")
 
 
 class Account(Table, tablename="account"):
