@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from api_factory.accounts.inputs import LARGEST_UNITS, checked_text, checked_units, is_storable
-from api_factory.accounts.model import Account, AccountStatus, Plan, PlanChanges
-from api_factory.accounts.money import format_amount
+from api_factory.accounts.model import Account, AccountStatus, Entitlement, Plan, PlanChanges
 from api_factory.accounts.offer import unit_price
 from api_factory.accounts.plans import load_plans
 from api_factory.accounts.service import Accounts, Plans
@@ -14,12 +13,12 @@ __all__ = [
     "Account",
     "AccountStatus",
     "Accounts",
+    "Entitlement",
     "Plan",
     "PlanChanges",
     "Plans",
     "checked_text",
     "checked_units",
-    "format_amount",
     "is_storable",
     "load_plans",
     "unit_price",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -70,10 +70,29 @@ class PlanChanges:
 
 
 class AccountStatus(StrEnum):
-    """Whether the keys of an account work."""
+    """Whether the keys of an account work: `SUSPENDED` by an operator, `UNPAID` held by billing.
+
+    Each ends only what it began; while both stand the account is `SUSPENDED`.
+    """
 
     ACTIVE = "ACTIVE"
     SUSPENDED = "SUSPENDED"
+    UNPAID = "UNPAID"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entitlement:
+    """What billing gives an account: all of it at once, so that a plan never comes without its ceiling.
+
+    `granted_units` None follows the plan's quota; `hold` None lets the keys work; `period_anchor` None
+    leaves the periods as they are counted.
+    """
+
+    plan_slug: str
+    granted_units: int | None = None
+    hold: str | None = None
+    hold_url: str | None = None
+    period_anchor: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +109,11 @@ class NewAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """A customer. `quota_units` and `rate` are overrides of the plan; None follows the plan."""
+    """A customer. `quota_units` and `rate` are overrides of the plan; None follows the plan.
+
+    `granted_units` and the two of `billing_hold` are billing's: see `Entitlement`. Monthly periods are
+    counted from `period_anchor`.
+    """
 
     id: UUID
     public_id: str
@@ -102,5 +125,10 @@ class Account:
     quota_units: int | None
     rate: str | None
     override_reason: str | None
+    stripe_customer_id: str | None
+    granted_units: int | None
+    billing_hold: str | None
+    billing_hold_url: str | None = field(repr=False)
+    period_anchor: datetime
     created_at: datetime
     epoch: int

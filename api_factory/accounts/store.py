@@ -14,7 +14,8 @@ from api_factory.ids import public_id
 
 # ruff: noqa: S608 - the only text put into a statement is one of these two lists of columns
 _ACCOUNT: Final = (
-    "id, email, name, plan, status, suspended_reason, quota_units, rate, override_reason, created_at, epoch"
+    "id, email, name, plan, status, suspended_reason, quota_units, rate, override_reason, "
+    "stripe_customer_id, granted_units, billing_hold, billing_hold_url, period_anchor, created_at, epoch"
 )
 _PLAN: Final = (
     "slug, name, description, price_cents, currency, billing_interval, stripe_lookup_key, quota_units, "
@@ -72,7 +73,8 @@ async def update_account(db: Database, account: Account) -> None:
     """Write what the control plane may change of an account over its row, and the epoch of the change."""
     await db.execute(
         "UPDATE account SET plan = $2, status = $3, suspended_reason = $4, quota_units = $5, rate = $6,"
-        " override_reason = $7, epoch = $8 WHERE id = $1",
+        " override_reason = $7, granted_units = $8, billing_hold = $9, billing_hold_url = $10,"
+        " period_anchor = $11, epoch = $12 WHERE id = $1",
         account.id,
         account.plan_slug,
         account.status.value,
@@ -80,8 +82,23 @@ async def update_account(db: Database, account: Account) -> None:
         account.quota_units,
         account.rate,
         account.override_reason,
+        account.granted_units,
+        account.billing_hold,
+        account.billing_hold_url,
+        account.period_anchor,
         account.epoch,
     )
+
+
+async def account_by_customer(db: Database, customer_id: str) -> Account | None:
+    """Return the account that a customer of Stripe is linked to, or None."""
+    row = await db.fetchrow(f"SELECT {_ACCOUNT} FROM account WHERE stripe_customer_id = $1", customer_id)
+    return None if row is None else _account(row)
+
+
+async def update_customer(db: Database, account_id: UUID, customer_id: str | None) -> None:
+    """Write which customer of Stripe an account is; it decides nothing, so no epoch is taken."""
+    await db.execute("UPDATE account SET stripe_customer_id = $2 WHERE id = $1", account_id, customer_id)
 
 
 async def plans(db: Database) -> tuple[Plan, ...]:

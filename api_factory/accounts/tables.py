@@ -69,12 +69,25 @@ class Account(Table, tablename="account"):
     quota_units = BigInt(null=True, default=None, help_text="Override of the plan's quota.")
     rate = Varchar(length=200, null=True, default=None, help_text="Override of the plan's rate limits.")
     override_reason = Varchar(length=500, null=True, default=None)
+    stripe_customer_id = Varchar(length=255, null=True, default=None, unique=True)
+    granted_units = BigInt(
+        null=True, default=None, help_text="Units a period that billing grants instead of the plan's quota."
+    )
+    billing_hold = Varchar(
+        length=500,
+        null=True,
+        default=None,
+        help_text="Why billing keeps the keys from working; null: it does not.",
+    )
+    billing_hold_url = Text(null=True, default=None, help_text="Where the buyer pays to end the hold.")
     period_anchor = Timestamptz(help_text="The moment that monthly periods are counted from.")
     created_at = Timestamptz()
     epoch = BigInt(default=0, index=True)
 
-    account_status_known = Check("status IN ('ACTIVE', 'SUSPENDED')")
+    account_status_is_one_of_three = Check("status IN ('ACTIVE', 'SUSPENDED', 'UNPAID')")
+    account_hold_withholds = Check("(billing_hold IS NULL) = (status = 'ACTIVE') OR status = 'SUSPENDED'")
     account_quota_not_negative = Check("quota_units >= 0")
+    account_granted_not_negative = Check("granted_units >= 0")
 
 
 class ChangeEpoch(Table, tablename="change_epoch"):
