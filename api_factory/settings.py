@@ -88,19 +88,22 @@ class Settings(BaseSettings):
     )
     notice_url: SecretStr | None = Field(
         default=None,
-        description="Where notices are posted, signed as Standard Webhooks says; https, or in development this "
-        "machine. Unset: nowhere.",
+        description="Where notices are posted, signed as Standard Webhooks says; https, or in development "
+        "this machine. Unset: nowhere.",
     )
     notice_secret: SecretStr | None = Field(
         default=None,
-        description="Secret that signs notices, `whsec_` and base64; several, comma-separated, while it is rolled.",
+        description="Secret that signs notices, `whsec_` and base64; several, comma-separated, while it is "
+        "rolled.",
     )
     smtp_url: SecretStr | None = Field(
         default=None,
         description="Mail server, `smtp://user:password@host:587` (STARTTLS) or `smtps://`. Unset: no mail.",
     )
     mail_from: str | None = Field(
-        default=None, max_length=320, description="Address that mail comes from, such as `billing@example.com`."
+        default=None,
+        max_length=320,
+        description="Address that mail comes from, such as `billing@example.com`.",
     )
     notice_mail_to: CommaSeparated = Field(
         default=(), description="Addresses that are mailed each notice, comma-separated."

@@ -48,7 +48,7 @@ def apply(file: Path) -> None:
 
 
 def _record(plan: Plan) -> dict[str, object]:
-    from api_factory.accounts import format_amount
+    from api_factory.money import format_amount
 
     return {
         "slug": plan.slug,

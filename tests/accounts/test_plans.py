@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from api_factory.accounts import Accounts, Plan, PlanChanges, Plans, format_amount, load_plans, unit_price
+from api_factory.accounts import Accounts, Plan, PlanChanges, Plans, load_plans, unit_price
 from api_factory.audit import Actor, Audit
 from api_factory.changes import current_epoch
 from api_factory.db import Database
@@ -31,7 +31,6 @@ def test_the_shipped_plans_are_free_pro_and_scale() -> None:
     assert (scale.slug, scale.quota_units, scale.overage) == ("scale", 5_000_000, "soft")
     assert (scale.billed_units, scale.lookup_keys) == ("beyond", ("scale_monthly", "scale_units"))
     assert unit_price(scale) == Decimal("0.02")
-    assert (pro.trial_days, pro.trial_quota_units) == (14, 10_000)
     assert [plan.is_sold for plan in (free, pro, scale)] == [False, True, True]
     assert [plan.rate for plan in (free, pro, scale)] == [
         "10/second;120/minute",
@@ -245,24 +244,6 @@ def test_a_file_that_is_no_toml_is_told_where(tmp_path: Path) -> None:
     ) as refusal:
         load_plans(path)
     assert str(path) in refusal.value.message
-
-
-@pytest.mark.parametrize(
-    ("amount", "currency", "shown"),
-    [
-        (2_900, "usd", "29.00 USD"),
-        (0, "eur", "0.00 EUR"),
-        (500, "jpy", "500 JPY"),
-        (1_234, "kwd", "1.234 KWD"),
-        (Decimal("0.02"), "usd", "0.0002 USD"),
-        (Decimal("0.5"), "jpy", "0.5 JPY"),
-        (10**17, "usd", "1000000000000000.00 USD"),
-    ],
-)
-def test_an_amount_is_shown_with_the_decimals_of_its_currency(
-    amount: int | Decimal, currency: str, shown: str
-) -> None:
-    assert format_amount(amount, currency) == shown
 
 
 def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
