@@ -38,7 +38,12 @@ _MOST_DIGITS: Final = 20
 # Not what looks like a key: a request id is logged, stored and sent back.
 _REQUEST_ID: Final = re.compile(rb"(?!.*af_(live|test)_)[A-Za-z0-9_.-]{1,100}")
 _SURFACES: Final = {"/graphql": "graphql", "/metrics": "metrics", "/schema.graphql": "schema"}
-_SURFACE_PREFIXES: Final = (("/api/", "rest"), ("/_api/", "health"), ("/graphql/", "graphql"))
+_SURFACE_PREFIXES: Final = (
+    ("/api/", "rest"),
+    ("/_api/", "health"),
+    ("/graphql/", "graphql"),
+    ("/webhooks/", "webhooks"),
+)
 _CODES: Final = {404: "NOT_FOUND", 401: "UNAUTHENTICATED", 403: "FORBIDDEN", 503: "UNAVAILABLE"}
 
 

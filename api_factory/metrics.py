@@ -43,12 +43,17 @@ class DatabaseGauges:
     """What is read once at a scrape; `ledger_drift_units` is None while no verification has run.
 
     All but `db_pool_in_use`, which is this worker's own, are the whole system's and are not summed.
+    `reconcile_differences` is None while Stripe was never compared with.
     """
 
     keys_by_status: Mapping[str, int]
     accounts_over_quota: Mapping[str, int]
     ledger_drift_units: int | None
     db_pool_in_use: int
+    stripe_inbox_pending: int = 0
+    stripe_inbox_oldest_seconds: float = 0.0
+    stripe_inbox_dead: int = 0
+    reconcile_differences: int | None = None
 
 
 class Metrics:
@@ -82,9 +87,8 @@ class Metrics:
             _counter(registry, "rate_limited", "Calls refused by a rate limit.", "policy").labels
         )
         self._quota_refusals = _counter(registry, "quota_refusals", "Calls refused for want of quota.")
-        self._replays = _counter(
-            registry, "idempotent_replays", "Replies given again for an Idempotency-Key."
-        )
+        self._replays = _replays(registry)
+        self._stripe_events = _Children(_stripe_events(registry).labels)
         self._commit_seconds = _histogram(
             registry, "ledger_commit_seconds", "Time that the ledger took to commit a batch.", _SECONDS
         )
@@ -137,6 +141,10 @@ class Metrics:
     def idempotent_replay(self) -> None:
         """Count one retry that was given the stored outcome."""
         self._replays.inc()
+
+    def stripe_event(self, kind: str, outcome: str) -> None:
+        """Count what became of an event of Stripe; `kind` is a type that is worked on, or `other`."""
+        self._stripe_events[kind, outcome].inc()
 
     def ledger_commit(self, seconds: float, batch_size: int) -> None:
         """Record one committed batch of the ledger."""
@@ -218,12 +226,7 @@ class _Scrape(Collector):
             "threshold",
             {**dict.fromkeys(QUOTA_THRESHOLDS, 0), **gauges.accounts_over_quota},
         )
-        if gauges.ledger_drift_units is not None:
-            yield GaugeMetricFamily(
-                "api_factory_ledger_drift_units",
-                "Units by which balances differ from their events; anything but 0 is a fault.",
-                value=gauges.ledger_drift_units,
-            )
+        yield from _plain(gauges)
         build = GaugeMetricFamily(
             "api_factory_build_info", "The running version; always 1.", labels=("version", "python")
         )
@@ -245,10 +248,47 @@ def _counter(registry: CollectorRegistry, name: str, text: str, *labels: str) ->
     return Counter(f"api_factory_{name}_total", text, labels, registry=registry)
 
 
+def _replays(registry: CollectorRegistry) -> Counter:
+    return _counter(registry, "idempotent_replays", "Replies given again for an Idempotency-Key.")
+
+
+def _stripe_events(registry: CollectorRegistry) -> Counter:
+    text = "Events of Stripe by what became of them."
+    return _counter(registry, "stripe_events", text, "type", "outcome")
+
+
 def _histogram(
     registry: CollectorRegistry, name: str, text: str, buckets: tuple[float, ...], *labels: str
 ) -> Histogram:
     return Histogram(f"api_factory_{name}", text, labels, registry=registry, buckets=buckets)
+
+
+def _plain(gauges: DatabaseGauges) -> Iterator[Metric]:
+    for name, text, value in (
+        (
+            "ledger_drift_units",
+            "Units by which balances differ from their events; anything but 0 is a fault.",
+            gauges.ledger_drift_units,
+        ),
+        ("stripe_inbox_pending", "Events of Stripe that are to be worked on.", gauges.stripe_inbox_pending),
+        (
+            "stripe_inbox_oldest_seconds",
+            "How long the oldest of them has waited.",
+            gauges.stripe_inbox_oldest_seconds,
+        ),
+        (
+            "stripe_inbox_dead",
+            "Events of Stripe that failed for days; replay them.",
+            gauges.stripe_inbox_dead,
+        ),
+        (
+            "reconcile_differences",
+            "Places in which Stripe and this server differed when last compared.",
+            gauges.reconcile_differences,
+        ),
+    ):
+        if value is not None:
+            yield GaugeMetricFamily(f"api_factory_{name}", text, value=value)
 
 
 def _family(name: str, text: str, label: str, samples: Mapping[str, int]) -> Metric:

@@ -1685,8 +1685,8 @@ async def forwards():
     manager.add_column(
         table_class_name="Subscription",
         tablename="subscription",
-        column_name="fetched_at",
-        db_column_name="fetched_at",
+        column_name="written_at",
+        db_column_name="written_at",
         column_class_name="Timestamptz",
         column_class=Timestamptz,
         params={

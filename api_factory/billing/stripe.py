@@ -16,6 +16,7 @@ import orjson
 import stripe
 
 from api_factory.billing import objects
+from api_factory.billing.dunning import OWED
 from api_factory.billing.model import (
     CustomerPicture,
     FetchedCustomer,
@@ -36,7 +37,6 @@ API_VERSION: Final[str] = stripe.api_version
 TIMEOUT_SECONDS: Final = 20.0
 NETWORK_RETRIES: Final = 2
 TOLERANCE_SECONDS: Final = 300
-OWED: Final = frozenset({"past_due", "unpaid"})
 _PAGE: Final = 100
 
 Client = stripe.StripeClient
@@ -119,10 +119,7 @@ class Stripe:
         customer = await self.customer(customer_id)
         if customer is None:
             return None
-        subscriptions: tuple[FetchedSubscription, ...] = ()
-        if not customer.is_deleted:
-            wanted = {"customer": customer_id, "status": "all", "limit": _PAGE}
-            subscriptions = tuple([found async for found in self._subscriptions(wanted)])
+        subscriptions = await self._subscriptions_of(customer)
         invoices: list[FetchedInvoice] = []
         for owed in (found for found in subscriptions if found.status in OWED):
             invoices += await self._open_invoices(owed)
@@ -176,6 +173,15 @@ class Stripe:
         """Return one event of the last 30 days, or None when Stripe knows none."""
         found = await self._found(lambda client: client.v1.events.retrieve_async(event_id))
         return None if found is None else event_of(orjson.dumps(found))
+
+    async def _subscriptions_of(self, customer: FetchedCustomer) -> tuple[FetchedSubscription, ...]:
+        wanted = {"customer": customer.id, "status": "all", "limit": _PAGE}
+        try:
+            return tuple([found async for found in self._subscriptions(wanted)])
+        except StripeRefused:
+            if customer.is_deleted:
+                return ()
+            raise
 
     async def _subscriptions(self, wanted: Any) -> AsyncIterator[FetchedSubscription]:
         ask = partial(self._pages, lambda client, asked: client.v1.subscriptions.list_async(asked))

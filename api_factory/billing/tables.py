@@ -94,7 +94,7 @@ class Subscription(Table, tablename="subscription"):
     attention = Varchar(length=100, null=True, default=None, help_text="What a person has to decide.")
     latest_invoice_id = Varchar(length=255, null=True, default=None)
     created_at = Timestamptz(help_text="Stripe's own time.")
-    fetched_at = Timestamptz(help_text="When this was fetched.")
+    written_at = Timestamptz(help_text="When it was last projected, changed or not.")
 
     subscription_state_known = Check(
         "state IN ('pending', 'trialing', 'active', 'grace', 'suspended', 'ended')"
