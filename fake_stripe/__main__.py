@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import secrets
 import socket
-import sys
 
 import uvicorn
 
-from fake_stripe import API_VERSION
 from fake_stripe.app import Server
 from fake_stripe.clock import Clock
 from fake_stripe.lifeline import end_with_parent
 from fake_stripe.state import load
 from fake_stripe.world import World
-
-SECRET_VARIABLE = "FAKE_STRIPE_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 
 
 def main() -> None:
@@ -30,8 +25,6 @@ def main() -> None:
     world = World(seed=options.seed or secrets.token_hex(8), clock=clock, base_url=base_url)
     if options.state:
         load(world, options.state)
-    if options.webhook_url:
-        _register(world, options.webhook_url, os.environ.get(SECRET_VARIABLE))
     if options.parent:
         end_with_parent(options.parent)
     server = uvicorn.Server(
@@ -50,35 +43,8 @@ def _options() -> argparse.Namespace:
         "--stands-at", type=int, metavar="SECONDS", help="a clock that only /_fake/advance moves"
     )
     parser.add_argument("--state", metavar="FILE", help="keeps the account over restarts")
-    parser.add_argument(
-        "--webhook-url", metavar="URL", help=f"an endpoint for all events; its secret is ${SECRET_VARIABLE}"
-    )
     parser.add_argument("--parent", type=int, metavar="PID", help="ends when this process has ended")
     return parser.parse_args()
-
-
-def _register(world: World, url: str, secret: str | None) -> None:
-    for endpoint in world.all("webhook_endpoint"):
-        if endpoint["url"] == url:
-            world.remove(endpoint)
-    if secret is None:
-        sys.exit(f"--webhook-url needs the secret that signs, in {SECRET_VARIABLE}.")
-    world.add(
-        {
-            "id": world.new_id("we"),
-            "object": "webhook_endpoint",
-            "api_version": API_VERSION,
-            "application": None,
-            "created": world.now(),
-            "description": None,
-            "enabled_events": ["*"],
-            "livemode": False,
-            "metadata": {},
-            "status": "enabled",
-            "url": url,
-            "_secrets": [{"secret": secret, "expires_at": None}],
-        }
-    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ class Due:
 
     moment: int
     rank: int
-    act: Callable[[World, Resource], None]
+    act: Callable[[World, Resource], object]
     resource: Resource
 
 

@@ -127,6 +127,16 @@ def pay_checkout(world: World, params: Params, name: str) -> Resource:
     return session
 
 
+def set_endpoint(world: World, params: Params) -> Resource:
+    """Have one endpoint at a `url`, whatever was there, which signs with a `secret` that both sides know."""
+    secret = params.required_text("secret")
+    url = params.text("url")
+    for endpoint in world.all("webhook_endpoint"):
+        if endpoint["url"] == url:
+            world.remove(endpoint)
+    return webhook_endpoints.make(world, params, secret)
+
+
 def roll_secret(world: World, params: Params, name: str) -> Resource:
     """Give an endpoint a new secret; for `overlap_seconds` both sign."""
     endpoint = world.get("webhook_endpoint", name)
@@ -222,6 +232,7 @@ ROUTES: tuple[Route, ...] = (
     ("POST", "/_fake/cards/{name}", set_card),
     ("POST", "/_fake/customers/{name}/card", give_card),
     ("POST", "/_fake/checkout/{name}/pay", pay_checkout),
+    ("POST", "/_fake/webhook_endpoints", set_endpoint),
     ("POST", "/_fake/webhook_endpoints/{name}/roll", roll_secret),
     ("POST", "/_fake/events", emit),
     ("POST", "/_fake/events/{name}/resend", resend),

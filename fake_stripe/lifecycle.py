@@ -71,8 +71,8 @@ def finalize_and_charge(
         charging.attempt(world, invoice, is_scheduled=is_scheduled)
 
 
-def renew(world: World, subscription: Resource) -> None:
-    """Go on into the next period: bill what was used, what waited, and the period ahead."""
+def renew(world: World, subscription: Resource) -> Resource:
+    """Go on into the next period, and return the invoice of what was used, what waited, and what is ahead."""
     items = subscription["items"]["data"]
     last = _period(subscription)
     span = Span(
@@ -95,9 +95,10 @@ def renew(world: World, subscription: Resource) -> None:
     subscription["_pending_lines"] = []
     invoice["_days_until_due"] = subscription["days_until_due"]
     _plan_collection(world, subscription, invoice)
+    return invoice
 
 
-def end_trial(world: World, subscription: Resource) -> None:
+def end_trial(world: World, subscription: Resource, *, bills_at_once: bool = False) -> None:
     """End a trial: renew, or without a payment method do what `trial_settings` says."""
     customer = world.get("customer", subscription["customer"])
     wanted = subscription["trial_settings"]["end_behavior"]["missing_payment_method"]
@@ -108,7 +109,9 @@ def end_trial(world: World, subscription: Resource) -> None:
             standing.pause(world, subscription, "trial_end_without_payment_method")
         return
     subscription["billing_cycle_anchor"] = world.now()
-    renew(world, subscription)
+    invoice = renew(world, subscription)
+    if bills_at_once:
+        finalize_and_charge(world, invoice, is_scheduled=True)
 
 
 def end(world: World, subscription: Resource) -> None:

@@ -127,6 +127,7 @@ def update(world: World, params: Params, name: str) -> Resource:
     if subscription["status"] in standing.TERMINAL:
         raise invalid("A canceled subscription can only update its cancellation_details and metadata.")
     terms = _terms(params)
+    ends_trial = params.text("trial_end") == "now" and subscription["status"] == "trialing"
     groups = params.groups("items")
     items = read_changes(world, subscription, groups) if groups else None
     before = copy.deepcopy({field: value for field, value in subscription.items() if field != "items"})
@@ -145,9 +146,8 @@ def update(world: World, params: Params, name: str) -> Resource:
     if items is not None or terms.restarts_period:
         wanted = items if items is not None else copy.copy(subscription["items"]["data"])
         lifecycle.change(world, subscription, [dict(item) for item in wanted], terms)
-    if params.has("trial_end") and subscription["_ends_trial_now"]:
-        subscription["_ends_trial_now"] = False
-        lifecycle.end_trial(world, subscription)
+    if ends_trial:
+        lifecycle.end_trial(world, subscription, bills_at_once=True)
     return subscription
 
 
@@ -312,11 +312,9 @@ def _set_trial_end(world: World, params: Params, subscription: Resource) -> None
     if end is None:
         return
     is_trialing = subscription["status"] == "trialing"
-    if end == "now":
-        subscription["_ends_trial_now"] = is_trialing
-        subscription["trial_end"] = world.now() if is_trialing else subscription["trial_end"]
+    if end == "now" and not is_trialing:
         return
-    moment = _future(world, end, "trial_end")
+    moment = world.now() if end == "now" else _future(world, end, "trial_end")
     subscription |= {"trial_end": moment, "status": "trialing", "billing_cycle_anchor": moment}
     subscription["trial_start"] = subscription["trial_start"] or world.now()
     for item in subscription["items"]["data"]:
@@ -357,10 +355,10 @@ def _refuse_mixture(subscription: Resource, terms: Terms) -> None:
 
 def _has_status(subscription: Resource, status: str | None) -> bool:
     if status is None:
-        return subscription["status"] != "canceled"
+        return bool(subscription["status"] != "canceled")
     if status == "ended":
         return subscription["status"] in standing.TERMINAL
-    return status == "all" or bool(subscription["status"] == status)
+    return status in ("all", subscription["status"])
 
 
 def _has_price(subscription: Resource, price: str | None) -> bool:

@@ -16,6 +16,12 @@ _MOST_ENDPOINTS = 16
 
 def create(world: World, params: Params) -> Resource:
     """Make an endpoint; only this answer tells its secret."""
+    endpoint = make(world, params, f"whsec_{world.draw().hex()}")
+    return shown(endpoint) | {"secret": endpoint["_secrets"][0]["secret"]}
+
+
+def make(world: World, params: Params, secret: str) -> Resource:
+    """Make an endpoint that signs with this secret."""
     events = params.texts("enabled_events")
     if not events:
         raise invalid("Missing required param: enabled_events.", "enabled_events", "parameter_missing")
@@ -33,12 +39,11 @@ def create(world: World, params: Params) -> Resource:
         "metadata": params.metadata(),
         "status": "enabled",
         "url": _url(params.required_text("url")),
-        "_secrets": [{"secret": f"whsec_{world.draw().hex()}", "expires_at": None}],
+        "_secrets": [{"secret": secret, "expires_at": None}],
     }
     params.ignore("connect")
     params.finish()
-    world.add(endpoint)
-    return shown(endpoint) | {"secret": endpoint["_secrets"][0]["secret"]}
+    return world.add(endpoint)
 
 
 def retrieve(world: World, params: Params, name: str) -> Resource:

@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import stripe
 
+from tests.fake_stripe.judged import JudgedClient
+
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk_test_fake"
 
@@ -27,8 +29,9 @@ class FakeStripe:
     process: subprocess.Popen[str]
 
     def client(self, key: str = KEY, **options: Any) -> stripe.StripeClient:
-        """Return the official client, pointed here; it does not try again unless asked to."""
+        """Return the official client, pointed here; every answer is judged. It tries again only if asked."""
         options.setdefault("max_network_retries", 0)
+        options.setdefault("http_client", JudgedClient())
         return stripe.StripeClient(key, base_addresses={"api": self.url}, **options)
 
     @property
