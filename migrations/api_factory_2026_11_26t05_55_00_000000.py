@@ -1,4 +1,4 @@
-"""The outboxes: notices for the owner, and metered units for Stripe."""
+"""Notices for the owner, written with what they tell of and delivered after."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from api_factory.db import Engine
 
 ID = "2026-11-26T05:55:00:000000"
 VERSION = "1.38.0"
-DESCRIPTION = "Outboxes of notices and of metered units"
+DESCRIPTION = "Outbox of notices"
 
 SCRIPTS = Path(__file__).resolve().parent / "sql"
 
@@ -24,15 +24,15 @@ async def _run(script: str) -> None:
 
 
 async def _up() -> None:
-    await _run("0005_outboxes.sql")
+    await _run("0005_notices.sql")
 
 
 async def _down() -> None:
-    await _run("0005_outboxes_down.sql")
+    await _run("0005_notices_down.sql")
 
 
 async def forwards() -> MigrationManager:
-    """Add the outboxes."""
+    """Add the outbox of notices."""
     manager = MigrationManager(migration_id=ID, app_name="api_factory", description=DESCRIPTION)
     manager.add_raw(_up)
     manager.add_raw_backwards(_down)

@@ -1,4 +1,4 @@
--- What leaves after a commit: notices for the owner, and metered units for Stripe.
+-- What the owner is told, after the commit of what it tells of.
 
 -- One thing that happened, written in the transaction of what happened; `dedupe_key` names the transition.
 CREATE TABLE notice (
