@@ -65,9 +65,10 @@ def follow(
         episode = _opened(fetched, first, account_id, method, rules)
     if invoices:
         episode = _with_invoice(episode, invoices[0])
-    if fetched.status == "unpaid":
+    if fetched.status == "unpaid" or episode.is_over_at(now):
         episode = _suspended(episode, now)
-    episode = at(episode, now)
+    else:
+        episode = replace(episode, stage=Stage.GRACE, suspended_at=None)
     return (*settled, episode), _wanted(episode, picture, method, rules, now)
 
 

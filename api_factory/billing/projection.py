@@ -306,7 +306,8 @@ def _attention(standing: Standing, several: bool) -> str | None:
 
 def _given_by(current: Standing, account: Account, offer: Offer, url: str | None) -> Entitlement:
     """Return plan, ceiling, hold and period as one fact. An unknown price leaves plan and ceiling alone."""
-    hold = _HOLDS.get(current.status, _HOLDS["unpaid"]) if not current.state.grants else None
+    hold = None if current.state.grants else _HOLDS.get(current.status, _HOLDS["unpaid"])
+    url = url if hold is not None else None
     plan = offer.plan(current.plan)
     if plan is None:
         return Entitlement(
