@@ -128,11 +128,11 @@ def pay_checkout(world: World, params: Params, name: str) -> Resource:
 
 
 def set_endpoint(world: World, params: Params) -> Resource:
-    """Have one endpoint at a `url`, whatever was there, which signs with a `secret` that both sides know."""
+    """Have one endpoint at a `url`, which signs with the `secret`; `is_only` removes all others."""
     secret = params.required_text("secret")
-    url = params.text("url")
+    url, is_only = params.text("url"), params.boolean("is_only")
     for endpoint in world.all("webhook_endpoint"):
-        if endpoint["url"] == url:
+        if is_only or endpoint["url"] == url:
             world.remove(endpoint)
     return webhook_endpoints.make(world, params, secret)
 

@@ -16,6 +16,7 @@ _PLAIN = ("seed", "tables", "replies", "faults", "drawn")
 def save(world: World, path: str) -> None:
     """Write the account beside its place, then put it there: a reader never sees half of it."""
     values: dict[str, Any] = {name: getattr(world, name) for name in _PLAIN}
+    values["base_url"] = world.base_url
     values["clock"] = world.clock.to_json()
     values["policy"] = {name: getattr(world.policy, name) for name in Policy.__slots__}
     draft = Path(f"{path}.{os.getpid()}")
@@ -29,7 +30,9 @@ def load(world: World, path: str) -> None:
     file = Path(path)
     if not file.exists():
         return
-    values = json.loads(file.read_text())
+    text = file.read_text()
+    # Pages that it has told the addresses of are at the new one now.
+    values = json.loads(text.replace(json.loads(text)["base_url"], world.base_url))
     for name in _PLAIN:
         setattr(world, name, values[name])
     world.clock = Clock(**values["clock"])
