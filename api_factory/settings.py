@@ -81,6 +81,12 @@ class Settings(BaseSettings):
     trusted_proxies: CommaSeparated = Field(
         default=(), description="Addresses or networks whose X-Forwarded-For is believed, comma-separated."
     )
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/\s]+/?$",
+        description="Where this server is reached from outside, such as `https://api.example.com`; "
+        "`billing setup` has Stripe send its events there.",
+    )
     billing_return_origins: CommaSeparated = Field(
         default=(),
         description="Origins that a buyer may be sent back to, such as `https://app.example.com`, "
