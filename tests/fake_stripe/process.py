@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ class FakeStripe:
 
     @property
     def v1(self) -> Any:
-        """The first version's services of a fresh client."""
-        return self.client().v1
+        """The first version's services of a client that keeps its connection."""
+        return _kept_client(self.url).v1
 
     def control(self, path: str, **values: Any) -> Any:
         """Post JSON to `/_fake/{path}` and return the JSON of its answer."""
@@ -58,6 +59,13 @@ class FakeStripe:
     def settle(self) -> None:
         """Wait until nothing is left to deliver."""
         assert self.control("settle", timeout_seconds=30)["is_settled"]
+
+
+@cache
+def _kept_client(url: str) -> stripe.StripeClient:
+    return stripe.StripeClient(
+        KEY, base_addresses={"api": url}, max_network_retries=0, http_client=JudgedClient()
+    )
 
 
 @contextmanager
