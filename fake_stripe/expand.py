@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fake_stripe import invoicing
@@ -60,9 +61,9 @@ def _expand(world: World, result: Any, source: Resource, parts: list[str], path:
 
 
 def _look_up(world: World, result: Resource, name: str, path: str) -> Any:
-    included = _included(world, result, name)
-    if included is not None:
-        result[name] = included
+    include = _INCLUDED.get((result.get("object"), name))
+    if include is not None:
+        result.setdefault(name, include(world, world.get(result["object"], result["id"])))
     elif name not in result:
         raise _refusal(path)
     elif isinstance(result[name], str):
@@ -80,30 +81,41 @@ def _object(world: World, identifier: str, name: str, path: str) -> Resource:
     return shown(found) if found else {"id": identifier, "object": kind, "deleted": True}
 
 
-def _included(world: World, result: Resource, name: str) -> Resource | None:
-    """Return what an object carries only when it is asked for."""
-    kind = result.get("object")
-    source = world.find(kind, result.get("id")) if isinstance(kind, str) else None
-    if source is None or (name in result and result[name] is not None):
-        return None
-    if (kind, name) == ("invoice", "payments"):
-        payments = invoicing.payments_of(world, source)
-        return whole([shown(one) for one in payments], f"/v1/invoice_payments?invoice={source['id']}")
-    if (kind, name) == ("invoice", "confirmation_secret"):
-        intent = invoicing.intent_of(world, source)
-        return intent and {"client_secret": intent["client_secret"], "type": "payment_intent"}
-    if (kind, name) == ("checkout.session", "line_items"):
-        return shown(checkout_sessions.line_items(source))
-    if (kind, name) == ("customer", "subscriptions"):
-        live = [
-            shown(one)
-            for one in world.all("subscription")
-            if one["customer"] == source["id"] and one["status"] != "canceled"
-        ]
-        return whole(live, f"/v1/customers/{source['id']}/subscriptions")
-    if (kind, name) == ("price", "tiers"):
-        return source["_tiers"] or None
-    return None
+def _payments(world: World, invoice: Resource) -> Resource:
+    payments = invoicing.payments_of(world, invoice)
+    return whole([shown(one) for one in payments], f"/v1/invoice_payments?invoice={invoice['id']}")
+
+
+def _confirmation_secret(world: World, invoice: Resource) -> Resource | None:
+    intent = invoicing.intent_of(world, invoice)
+    return intent and {"client_secret": intent["client_secret"], "type": "payment_intent"}
+
+
+def _line_items(world: World, session: Resource) -> Resource:
+    return shown(checkout_sessions.line_items(session))
+
+
+def _subscriptions(world: World, customer: Resource) -> Resource:
+    live = [
+        shown(one)
+        for one in world.all("subscription")
+        if one["customer"] == customer["id"] and one["status"] != "canceled"
+    ]
+    return whole(live, f"/v1/customers/{customer['id']}/subscriptions")
+
+
+def _tiers(world: World, price: Resource) -> Any:
+    return price["_tiers"] or None
+
+
+_INCLUDED: dict[tuple[Any, str], Callable[[World, Resource], Any]] = {
+    ("checkout.session", "line_items"): _line_items,
+    ("customer", "subscriptions"): _subscriptions,
+    ("invoice", "confirmation_secret"): _confirmation_secret,
+    ("invoice", "payments"): _payments,
+    ("price", "tiers"): _tiers,
+}
+"""What an object carries only when it is asked for."""
 
 
 def _refusal(path: str) -> Exception:

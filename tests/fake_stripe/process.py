@@ -48,6 +48,10 @@ class FakeStripe:
         """Return the JSON of `/_fake{path}`."""
         return _answer(httpx.get(f"{self.url}/_fake{path}", params=query, trust_env=False))
 
+    def clear_faults(self) -> None:
+        """Let nothing go wrong any more."""
+        _answer(httpx.delete(f"{self.url}/_fake/faults", trust_env=False))
+
     def advance(self, **values: int) -> int:
         """Move its clock on (`days=31`, `seconds=10` or `to=...`); return its time."""
         return int(self.control("advance", **values)["now"])
