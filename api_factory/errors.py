@@ -347,6 +347,32 @@ class Unavailable(ApiFactoryError):
         super().__init__(message, retry_after_seconds=retry_after_seconds)
 
 
+class PlanNotSold(BadUserInput):
+    """This plan cannot be bought; choose one that `plans` shows with a price."""
+
+
+class ReturnAddressNotAllowed(BadUserInput):
+    """The address to return to is not one that this server sends buyers to; use an allowed origin."""
+
+
+class AlreadySubscribed(ApiFactoryError):
+    """The account has a subscription; change or cancel it in the portal, with createPortalSession."""
+
+    code = "BAD_USER_INPUT"
+    status = 409
+
+
+class NothingBought(ApiFactoryError):
+    """The account has bought nothing yet; subscribe to a plan with createCheckoutSession."""
+
+    code = "BAD_USER_INPUT"
+    status = 409
+
+
+class LiveKeyNeeded(Forbidden):
+    """A test key spends no money; use a live key of the account."""
+
+
 class StripeUnavailable(Unavailable):
     """Stripe does not answer; retry after the time in Retry-After."""
 

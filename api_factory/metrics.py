@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -54,6 +54,8 @@ class DatabaseGauges:
     stripe_inbox_oldest_seconds: float = 0.0
     stripe_inbox_dead: int = 0
     reconcile_differences: int | None = None
+    outboxes: Mapping[str, tuple[int, int, float]] = field(default_factory=dict)
+    """By name: what waits, what is dead, and the seconds for which the oldest has waited."""
 
 
 class Metrics:
@@ -89,6 +91,7 @@ class Metrics:
         self._quota_refusals = _counter(registry, "quota_refusals", "Calls refused for want of quota.")
         self._replays = _replays(registry)
         self._stripe_events = _Children(_stripe_events(registry).labels)
+        self._outbox_attempts = _Children(_outbox_attempts(registry).labels)
         self._commit_seconds = _histogram(
             registry, "ledger_commit_seconds", "Time that the ledger took to commit a batch.", _SECONDS
         )
@@ -145,6 +148,10 @@ class Metrics:
     def stripe_event(self, kind: str, outcome: str) -> None:
         """Count what became of an event of Stripe; `kind` is a type that is worked on, or `other`."""
         self._stripe_events[kind, outcome].inc()
+
+    def outbox_attempt(self, outbox: str, outcome: str) -> None:
+        """Count what became of an attempt to send out of an outbox: a channel of notices, or `meter`."""
+        self._outbox_attempts[outbox, outcome].inc()
 
     def ledger_commit(self, seconds: float, batch_size: int) -> None:
         """Record one committed batch of the ledger."""
@@ -227,6 +234,7 @@ class _Scrape(Collector):
             {**dict.fromkeys(QUOTA_THRESHOLDS, 0), **gauges.accounts_over_quota},
         )
         yield from _plain(gauges)
+        yield from _outboxes(gauges.outboxes)
         build = GaugeMetricFamily(
             "api_factory_build_info", "The running version; always 1.", labels=("version", "python")
         )
@@ -255,6 +263,22 @@ def _replays(registry: CollectorRegistry) -> Counter:
 def _stripe_events(registry: CollectorRegistry) -> Counter:
     text = "Events of Stripe by what became of them."
     return _counter(registry, "stripe_events", text, "type", "outcome")
+
+
+def _outbox_attempts(registry: CollectorRegistry) -> Counter:
+    text = "Attempts to send notices and metered units, by what became of them."
+    return _counter(registry, "outbox_attempts", text, "outbox", "outcome")
+
+
+def _outboxes(outboxes: Mapping[str, tuple[int, int, float]]) -> Iterator[Metric]:
+    for place, (name, text) in enumerate(
+        (
+            ("outbox_pending", "What waits in an outbox: notices, or windows of metered units."),
+            ("outbox_dead", "What was given up there; a person has to look."),
+            ("outbox_oldest_seconds", "How long the oldest of what waits has waited."),
+        )
+    ):
+        yield _family(name, text, "outbox", {outbox: counts[place] for outbox, counts in outboxes.items()})
 
 
 def _histogram(
@@ -291,7 +315,7 @@ def _plain(gauges: DatabaseGauges) -> Iterator[Metric]:
             yield GaugeMetricFamily(f"api_factory_{name}", text, value=value)
 
 
-def _family(name: str, text: str, label: str, samples: Mapping[str, int]) -> Metric:
+def _family(name: str, text: str, label: str, samples: Mapping[str, float]) -> Metric:
     family = GaugeMetricFamily(f"api_factory_{name}", text, labels=(label,))
     for value, count in samples.items():
         family.add_metric((value,), count)

@@ -38,6 +38,7 @@ CHECK_SECONDS: Final = 2.0
 VERIFY_SECONDS: Final = 60.0
 PARTITIONS_SECONDS: Final = 3600.0
 LAST_USED_SECONDS: Final = 5.0
+NOTICES_SECONDS: Final = 2.0
 IDEMPOTENCY_SECONDS: Final = 60.0
 LONGEST_COMMIT_SECONDS: Final = 60.0
 
@@ -149,6 +150,10 @@ class Engine:
                     stripe_inbox_oldest_seconds=inbox.oldest_seconds,
                     stripe_inbox_dead=inbox.dead,
                     reconcile_differences=await self.billing.reconciliation.last_found(),
+                    outboxes={
+                        "notices": await self.notices.counts(),
+                        "meters": await self.billing.meters.counts(),
+                    },
                 )
             except ApiFactoryError:
                 pass
@@ -173,6 +178,8 @@ class Engine:
             ("retention", PARTITIONS_SECONDS, self._drop_events),
             ("verify", VERIFY_SECONDS, self.usage.verify_when_due),
             ("pool gauge", GAUGES_SECONDS, self._observe_pool),
+            ("notices", NOTICES_SECONDS, self.notices.deliver_due),
+            ("old notices", PARTITIONS_SECONDS, self.notices.forget_old),
             *self.billing.periodics(),
         ):
             periodic = Periodic(name, seconds, work)
@@ -235,7 +242,7 @@ def build_engine(
     key_cache, limits = KeyCache(db, clock), _build_limits(settings, clock, metrics)
     keys = Keys(db, audit, settings.peppers)
     idempotency = _build_idempotency(settings, db, worker)
-    accounts, plans, notices = Accounts(db, audit), Plans(db, audit), Notices(db, channels_of(settings))
+    accounts, plans, notices = Accounts(db, audit), Plans(db, audit), _notices(db, settings, metrics)
     billing = Billing(db, audit, accounts, plans, notices, rules_of(settings))
     return Engine(
         settings=settings,
@@ -261,7 +268,7 @@ def build_engine(
             clock=clock,
         ),
         notices=notices,
-        billing=build_billing(settings, db, audit, billing, metrics.stripe_event),
+        billing=build_billing(settings, db, audit, accounts, billing, metrics),
         metrics=metrics,
         worker=worker,
     )
@@ -269,6 +276,10 @@ def build_engine(
 
 def _build_ledger(settings: Settings, db: Database, worker: RegisteredWorker, metrics: Metrics) -> Ledger:
     return Ledger(db.connect, worker, observe=metrics.ledger_commit, queue_limit=settings.ledger_queue_limit)
+
+
+def _notices(db: Database, settings: Settings, metrics: Metrics) -> Notices:
+    return Notices(db, channels_of(settings), observe=metrics.outbox_attempt)
 
 
 def _build_idempotency(settings: Settings, db: Database, worker: RegisteredWorker) -> Idempotency:

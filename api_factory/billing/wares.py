@@ -19,7 +19,7 @@ UNIT_LABEL: Final = "unit"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ware:
-    """One product with one price. `unit_amount` is in the currency's smallest unit, maybe a fraction of it."""
+    """One product with one price; `unit_amount` is in the currency's smallest unit, maybe a fraction."""
 
     product_id: str
     name: str
