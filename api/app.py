@@ -96,5 +96,5 @@ def _routes(engine: Engine, sdl: str) -> list[BaseRoute]:
         *HealthRoutes(engine).routes(),
         *MetricsRoutes(engine).routes(),
         *PageRoutes(engine.settings, sdl).routes(),
-        *StripeRoutes(engine.billing.inbox).routes(),
+        *StripeRoutes(engine).routes(),
     ]

@@ -262,22 +262,30 @@ def event_of(body: bytes) -> ReceivedEvent:
         created_at = objects.moment(event["created"])
         if event["object"] != "event" or not isinstance(found, dict) or created_at is None:
             raise WebhookRefused("shape")
-        event_id, kind = event["id"], event["type"]
-        if not (_is_name(event_id) and _is_name(kind)):
-            raise WebhookRefused("shape")
         return ReceivedEvent(
-            id=event_id,
-            type=kind,
-            livemode=event["livemode"] is True,
-            api_version=event.get("api_version"),
+            id=_name(event["id"], 255),
+            type=_name(event["type"], 100),
+            livemode=bool(event["livemode"]),
+            api_version=_name_if_any(event.get("api_version"), 100),
             created_at=created_at,
-            customer_id=objects.customer_id_of(found),
-            subscription_id=objects.subscription_id_of(found),
-            object_id=objects.id_of(found),
+            customer_id=_name_if_any(objects.customer_id_of(found), 255),
+            subscription_id=_name_if_any(objects.subscription_id_of(found), 255),
+            object_id=_name_if_any(objects.id_of(found), 255),
             body=body,
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError):
         raise WebhookRefused("shape") from None
+
+
+def _name(value: object, longest: int) -> str:
+    """Return what Stripe calls something. Raises `WebhookRefused` when it cannot be that."""
+    if isinstance(value, str) and 0 < len(value) <= longest and value.isascii() and value.isprintable():
+        return value
+    raise WebhookRefused("shape")
+
+
+def _name_if_any(value: object, longest: int) -> str | None:
+    return None if value is None else _name(value, longest)
 
 
 def _is_signed(body: bytes, signature: str | None, secret: str) -> bool:
@@ -294,10 +302,6 @@ def _signed_at(signature: str) -> int:
         if name == "t":
             return int(value)
     return 0
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 100 and value.isascii() and value.isprintable()
 
 
 def _refusal(error: stripe.StripeError) -> StripeUnavailable | StripeRefused:
