@@ -156,6 +156,13 @@ class Inbox:
         await self.add(event, "reconcile")
         return "missing"
 
+    async def state(self, event_id: str) -> str:
+        """Return the state of an event. Raises `NotFound`."""
+        found = await store.state(self._db, event_id)
+        if found is None:
+            raise NotFound("There is no such event in the inbox; copy its id, `evt_…`, from Stripe.")
+        return found
+
     async def prune(self) -> None:
         """Forget what was finished long ago."""
         await store.delete_finished(self._db, KEPT_DAYS)

@@ -142,6 +142,12 @@ async def reopen(db: Database, event_id: str) -> tuple[str, str] | None:
     return None if row is None else (row["type"], row["state"])
 
 
+async def state(db: Database, event_id: str) -> str | None:
+    """Return the state of an event, or None."""
+    found: str | None = await db.fetchval("SELECT state FROM stripe_event WHERE event_id = $1", event_id)
+    return found
+
+
 async def missing(db: Database, event_ids: list[str]) -> frozenset[str]:
     """Return those of the events that are not in the inbox."""
     rows = await db.fetch(
