@@ -17,15 +17,7 @@ from fake_stripe.world import DAY_SECONDS, Resource, World
 _SHORTEST_SECONDS = 30 * 60
 _BLANK: Resource = {
     "object": "checkout.session",
-    "adaptive_pricing": None,
-    "after_expiration": None,
     "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
-    "billing_address_collection": None,
-    "client_secret": None,
-    "collected_information": None,
-    "consent": None,
-    "consent_collection": None,
-    "currency_conversion": None,
     "custom_fields": [],
     "custom_text": {
         "after_submit": None,
@@ -33,36 +25,46 @@ _BLANK: Resource = {
         "submit": None,
         "terms_of_service_acceptance": None,
     },
-    "customer_account": None,
-    "customer_details": None,
     "discounts": [],
-    "invoice": None,
-    "invoice_creation": None,
     "livemode": False,
-    "locale": None,
     "mode": "subscription",
-    "origin_context": None,
-    "payment_intent": None,
-    "payment_link": None,
-    "payment_method_configuration_details": None,
     "payment_method_options": {},
     "payment_method_types": ["card"],
     "payment_status": "unpaid",
-    "permissions": None,
     "phone_number_collection": {"enabled": False},
-    "recovered_from": None,
-    "saved_payment_method_options": None,
-    "setup_intent": None,
-    "shipping_address_collection": None,
-    "shipping_cost": None,
     "shipping_options": [],
     "status": "open",
-    "submit_type": None,
-    "subscription": None,
     "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
     "ui_mode": "hosted_page",
-    "wallet_options": None,
 }
+_NULL = (
+    "adaptive_pricing",
+    "after_expiration",
+    "billing_address_collection",
+    "client_secret",
+    "collected_information",
+    "consent",
+    "consent_collection",
+    "currency_conversion",
+    "customer_account",
+    "customer_details",
+    "invoice",
+    "invoice_creation",
+    "locale",
+    "origin_context",
+    "payment_intent",
+    "payment_link",
+    "payment_method_configuration_details",
+    "permissions",
+    "recovered_from",
+    "saved_payment_method_options",
+    "setup_intent",
+    "shipping_address_collection",
+    "shipping_cost",
+    "submit_type",
+    "subscription",
+    "wallet_options",
+)
 
 
 def create(world: World, params: Params) -> Resource:
@@ -71,19 +73,23 @@ def create(world: World, params: Params) -> Resource:
         raise invalid("This server sells subscriptions only: mode must be subscription.", "mode")
     params.choice("ui_mode", "hosted_page")
     name = world.new_id("cs_test")
-    session = copy.deepcopy(_BLANK) | {
-        "id": name,
-        "created": world.now(),
-        "expires_at": _expiry(world, params),
-        "client_reference_id": params.text("client_reference_id"),
-        "metadata": params.metadata(),
-        "success_url": params.required_text("success_url"),
-        "cancel_url": params.text("cancel_url"),
-        "allow_promotion_codes": params.boolean("allow_promotion_codes"),
-        "payment_method_collection": _collection(params),
-        "locale": params.text("locale"),
-        "url": f"{world.base_url}/c/pay/{name}",
-    }
+    session = (
+        copy.deepcopy(_BLANK)
+        | dict.fromkeys(_NULL)
+        | {
+            "id": name,
+            "created": world.now(),
+            "expires_at": _expiry(world, params),
+            "client_reference_id": params.text("client_reference_id"),
+            "metadata": params.metadata(),
+            "success_url": params.required_text("success_url"),
+            "cancel_url": params.text("cancel_url"),
+            "allow_promotion_codes": params.boolean("allow_promotion_codes"),
+            "payment_method_collection": _collection(params),
+            "locale": params.text("locale"),
+            "url": f"{world.base_url}/c/pay/{name}",
+        }
+    )
     _set_customer(world, params, session)
     session["_subscription"] = _plan_subscription(world, params, session)
     params.ignore(
