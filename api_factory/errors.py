@@ -354,6 +354,14 @@ class PlanNotSold(BadUserInput):
 class ReturnAddressNotAllowed(BadUserInput):
     """The address to return to is not one that this server sends buyers to; use an allowed origin."""
 
+    def __init__(self, field: str) -> None:
+        """Name the input that holds the address."""
+        self.field = field
+        super().__init__(
+            f"{field} is not an address that this server sends buyers to; use one of an origin in its "
+            "API_FACTORY_BILLING_RETURN_ORIGINS."
+        )
+
 
 class AlreadySubscribed(ApiFactoryError):
     """The account has a subscription; change or cancel it in the portal, with createPortalSession."""

@@ -39,10 +39,7 @@ class ReturnAddresses:
         origin = _origin(url) if is_plain and "\\" not in url else None
         if origin is not None and (origin in self.origins or self._is_this_machine(url)):
             return
-        raise ReturnAddressNotAllowed(
-            f"{name} is not an address that this server sends buyers to; use one of an origin in its "
-            "API_FACTORY_BILLING_RETURN_ORIGINS."
-        )
+        raise ReturnAddressNotAllowed(name)
 
     def _is_this_machine(self, url: str) -> bool:
         return self.allows_this_machine and urlsplit(url).hostname in _LOOPBACK

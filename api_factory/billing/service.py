@@ -70,6 +70,16 @@ class Billing:
         """Return the subscriptions of an account as they stand here, the oldest first."""
         return await store.of_account(self._db, account_id)
 
+    async def live_subscription(self, account_id: UUID) -> Standing | None:
+        """Return the subscription that the account's plan follows, else the newest that has not ended."""
+        live = [each for each in await self.subscriptions(account_id) if each.state.is_live]
+        return next((each for each in live if each.is_current), live[-1] if live else None)
+
+    async def open_episode(self, account_id: UUID, subscription_id: str) -> Episode | None:
+        """Return the dunning episode that a subscription is in, or None."""
+        found = await dunning_store.open_of_account(self._db, account_id)
+        return next((each for each in found if each.subscription_id == subscription_id), None)
+
     async def episodes(self, account_id: UUID) -> tuple[Episode, ...]:
         """Return the dunning episodes of an account, the oldest first."""
         return await dunning_store.of_account(self._db, account_id)
