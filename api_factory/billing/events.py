@@ -32,6 +32,9 @@ PAYMENT_METHOD_ATTACHED: Final = "payment_method.attached"
 INVOICE_CREATED: Final = "invoice.created"
 ACTION_REQUIRED: Final = "invoice.payment_action_required"
 
+HINTING: Final = (PAYMENT_METHOD_ATTACHED, INVOICE_CREATED, ACTION_REQUIRED)
+"""Events that say more than which customer changed; each of them is worked on by itself."""
+
 
 def is_handled(kind: str) -> bool:
     """Tell whether an event of this type is worked on."""

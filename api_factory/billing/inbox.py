@@ -5,7 +5,8 @@
 
 An event is a hint that something changed; what it says is never believed, so that order, age, repetition and
 loss do not matter. Whoever loses its lease, because it died or slept, cannot write: the transaction asks for
-the lease first. A failing event holds back its own customer and nobody else.
+the lease first. A failing event holds back its own customer and nobody else. One fetch answers every event of
+the customer that had come before it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from api_factory.audit import Actor, Audit
-from api_factory.billing.events import HANDLED, INVOICE_CREATED, PAYMENT_METHOD_ATTACHED, REFRESH, is_handled
+from api_factory.billing.events import (
+    HANDLED,
+    HINTING,
+    INVOICE_CREATED,
+    PAYMENT_METHOD_ATTACHED,
+    REFRESH,
+    is_handled,
+)
 from api_factory.billing.model import ClaimedEvent, CustomerPicture, EventSource, ReceivedEvent
 from api_factory.billing.service import Applied, Billing, Overtaken, OwnerUnknown
 from api_factory.billing.store import inbox as store
@@ -276,6 +284,9 @@ class InboxWorker:
             applied = await self._billing.apply(picture, fetched_at, cause)
             state, remark = _end_of(applied)
             await store.finish(self._db, event.seq, state, remark)
+            answered = await store.finish_followers(self._db, event, fetched_at, HINTING)
+        for kind in answered:
+            self._observe(_label(kind), "done")
         if event.type == INVOICE_CREATED and applied.account_id is not None:
             await self._tell_of_invoice(applied.account_id)
         return state

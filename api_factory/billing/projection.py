@@ -188,7 +188,7 @@ def entitled(
     entitlement = (
         _given_by(current, local.account, offer, url)
         if current is not None
-        else _taken_back(had_one, local.account, offer)
+        else _taken_back(had_one, standings, local.account, offer)
     )
     return Projection(
         standings=standings,
@@ -310,12 +310,7 @@ def _given_by(current: Standing, account: Account, offer: Offer, url: str | None
     url = url if hold is not None else None
     plan = offer.plan(current.plan)
     if plan is None:
-        return Entitlement(
-            plan_slug=account.plan_slug,
-            granted_units=account.granted_units,
-            hold=hold,
-            hold_url=url,
-        )
+        return replace(_as_it_is(account), hold=hold, hold_url=url)
     return Entitlement(
         plan_slug=plan.slug,
         granted_units=_granted_units(current, plan),
@@ -335,12 +330,29 @@ def _granted_units(current: Standing, plan: Plan) -> int | None:
     return None if units == plan.quota_units else units
 
 
-def _taken_back(had: Standing | None, account: Account, offer: Offer) -> Entitlement | None:
-    """Return what is left when no subscription counts any more: only what billing gave is taken."""
+def _taken_back(
+    had: Standing | None, standings: Sequence[Standing], account: Account, offer: Offer
+) -> Entitlement | None:
+    """Return what is left when no subscription counts any more: only what billing gave is taken.
+
+    Periods go on being counted from where those of the last subscription were.
+    """
+    ended = [each for each in standings if each.status == "canceled"]
+    last = max(ended, key=lambda each: (each.ends_at or each.created_at, each.id), default=None)
+    anchor = None if last is None else last.period_anchor
     if had is None:
-        return None
+        return None if last is None else replace(_as_it_is(account), period_anchor=anchor)
     if account.plan_slug != had.plan and had.plan is not None:
-        return Entitlement(plan_slug=account.plan_slug)
+        return Entitlement(plan_slug=account.plan_slug, period_anchor=anchor)
     if offer.plan(offer.fallback) is None:
-        return Entitlement(plan_slug=account.plan_slug, hold=_NO_PLAN)
-    return Entitlement(plan_slug=offer.fallback)
+        return Entitlement(plan_slug=account.plan_slug, hold=_NO_PLAN, period_anchor=anchor)
+    return Entitlement(plan_slug=offer.fallback, period_anchor=anchor)
+
+
+def _as_it_is(account: Account) -> Entitlement:
+    return Entitlement(
+        plan_slug=account.plan_slug,
+        granted_units=account.granted_units,
+        hold=account.billing_hold,
+        hold_url=account.billing_hold_url,
+    )

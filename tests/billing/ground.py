@@ -122,9 +122,13 @@ class Ground:
         """Move Stripe's clock and the database's on by as much."""
         self.fake.advance(seconds=round(timedelta(**by).total_seconds()))
         ahead = await self.db.fetchval("SELECT af_now() - clock_timestamp()") + timedelta(**by)
+        await self.set_ahead(seconds=round(ahead.total_seconds()))
+
+    async def set_ahead(self, **by: int) -> None:
+        """Let the database's clock be so much ahead of the machine's."""
         await self.db.execute(
             "CREATE OR REPLACE FUNCTION af_now() RETURNS timestamptz LANGUAGE sql VOLATILE AS"
-            f" 'SELECT clock_timestamp() + interval ''{round(ahead.total_seconds())} seconds'''"
+            f" 'SELECT clock_timestamp() + interval ''{round(timedelta(**by).total_seconds())} seconds'''"
         )
 
     async def account(self) -> Account:

@@ -194,26 +194,30 @@ def test_a_resumed_subscription_lifts_the_hold() -> None:
 
 def test_the_end_falls_back_to_the_free_plan_and_lifts_the_hold() -> None:
     _, projection = seen(owed("unpaid"), picture(subscription("canceled", ended_at=NOW)))
-    assert projection.entitlement == Entitlement(plan_slug="free")
+    assert projection.entitlement == Entitlement(plan_slug="free", period_anchor=START)
     assert [each.stage for each in projection.episodes] == ["ended"]
 
 
 def test_without_a_plan_to_fall_back_to_the_end_holds_the_keys() -> None:
     offer = replace(OFFER, fallback="nothing")
     _, projection = seen(picture(subscription()), picture(subscription("canceled")), offer=offer)
-    assert projection.entitlement == Entitlement(plan_slug="pro", hold="The subscription has ended.")
+    assert projection.entitlement == Entitlement(
+        plan_slug="pro", hold="The subscription has ended.", period_anchor=START
+    )
 
 
 def test_the_end_takes_only_what_billing_gave() -> None:
     local, _ = seen(picture(subscription()))
     given_by_hand = replace(local, account=replace(local.account, plan_slug="scale"))
     _, projection = seen(picture(subscription("canceled")), local=given_by_hand)
-    assert projection.entitlement == Entitlement(plan_slug="scale")
+    assert projection.entitlement == Entitlement(plan_slug="scale", period_anchor=START)
 
 
 def test_an_end_that_was_projected_leaves_the_account_alone_from_then_on() -> None:
-    _, projection = seen(*[picture(subscription("canceled"))] * 2, local=seen(picture(subscription()))[0])
-    assert projection.entitlement is None
+    ended, _ = seen(picture(subscription()), picture(subscription("canceled")))
+    given = replace(ended, account=replace(ended.account, plan_slug="scale"))
+    later, _ = seen(picture(subscription("canceled")), local=given)
+    assert later.account == given.account
 
 
 @pytest.mark.parametrize(

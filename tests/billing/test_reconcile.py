@@ -1,4 +1,4 @@
-"""Comparison with Stripe: it finds what was lost or changed by hand, and applies it by the same projection."""
+"""Comparison with Stripe: it finds what was lost or changed by hand, and applies it by projection."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -102,6 +103,27 @@ async def finish(db: Database, seq: int, state: str, remark: str | None) -> None
         state,
         remark,
     )
+
+
+async def finish_followers(
+    db: Database, leader: ClaimedEvent, fetched_at: datetime, hinting: Sequence[str]
+) -> tuple[str, ...]:
+    """End the events of a line that had come before its customer was fetched; return their types.
+
+    What they tell of had happened by then, so it was fetched. Those that hint at more are left.
+    """
+    rows = await db.fetch(
+        "WITH follower AS ("
+        " SELECT seq FROM stripe_event WHERE state = 'pending' AND seq > $1 AND received_at < $2"
+        " AND line = (SELECT line FROM stripe_event WHERE seq = $1) AND type <> ALL ($3::text[])"
+        " FOR UPDATE SKIP LOCKED)"
+        " UPDATE stripe_event AS event SET state = 'done', finished_at = af_now(), last_error = NULL"
+        " FROM follower WHERE event.seq = follower.seq RETURNING event.type",
+        leader.seq,
+        fetched_at,
+        list(hinting),
+    )
+    return tuple(row["type"] for row in rows)
 
 
 async def give_back(
