@@ -63,7 +63,8 @@ class Server:
             reply = await self._answer(request, request_id)
         except StripeError as error:
             reply = Reply(error.status, {"error": error.body | {"request_log_url": None}}, error.headers)
-        self.save()
+        if request.method != "GET":
+            self.save()
         return JSONResponse(reply.body, reply.status, headers | reply.headers)
 
     async def control(self, request: Request) -> Response:
@@ -74,7 +75,8 @@ class Server:
             body = shown(handler(self.world, params, **names))
         except StripeError as error:
             return JSONResponse({"error": error.body}, error.status)
-        self.save()
+        if request.method != "GET":
+            self.save()
         return JSONResponse(body)
 
     async def settle(self, request: Request) -> Response:

@@ -110,9 +110,10 @@ def _conclude(world: World, delivery: Resource, event: Resource, *, is_taken: bo
 
 
 def _file(world: World, delivery: Resource) -> None:
-    # What is over goes to a table of its own: the open ones are looked through ten times a second.
-    world.remove(delivery)
-    world.add(delivery | {"object": "_done_delivery"})
+    # What is over goes to a table of its own: the open ones are looked through several times a second.
+    if world.find("_delivery", delivery["id"]) is delivery:  # not emptied meanwhile
+        world.remove(delivery)
+        world.add(delivery | {"object": "_done_delivery"})
 
 
 def _body(event: Resource, endpoint: Resource, delivery: Resource) -> bytes:
@@ -135,6 +136,6 @@ async def _post(client: httpx.AsyncClient, url: str, body: bytes, headers: dict[
     """Return the status and the answer; 0 where nobody answered. Redirects are not followed, as at Stripe."""
     try:
         response = await client.post(url, content=body, headers=headers)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         return 0, type(error).__name__
     return response.status_code, response.text

@@ -160,6 +160,7 @@ def draft(
         "customer": customer["id"],
         "customer_email": customer["email"],
         "customer_name": customer["name"],
+        "test_clock": customer["test_clock"],
         "lines": _lines(world, name, lines),
         "parent": {
             "quote_details": None,

@@ -19,6 +19,7 @@ from fake_stripe.resources import (
     subscription_items,
     subscription_schedules,
     subscriptions,
+    test_clocks,
     webhook_endpoints,
 )
 from fake_stripe.router import Route
@@ -41,6 +42,7 @@ ROUTES: tuple[Route, ...] = tuple(
             subscription_items,
             subscription_schedules,
             subscriptions,
+            test_clocks,
             webhook_endpoints,
         )
     )

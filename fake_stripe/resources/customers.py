@@ -39,6 +39,8 @@ _BLANK: Resource = {
 def create(world: World, params: Params) -> Resource:
     """Make a customer."""
     customer = blank(world)
+    clock = params.text("test_clock")
+    customer["test_clock"] = clock and world.get("test_helpers.test_clock", clock, "test_clock")["id"]
     _fill(world, params, customer)
     params.finish()
     world.add(customer)

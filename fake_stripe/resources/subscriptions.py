@@ -96,6 +96,7 @@ def blank(world: World, customer: Resource) -> Resource:
         "id": world.new_id("sub"),
         "created": world.now(),
         "customer": customer["id"],
+        "test_clock": customer.get("test_clock"),
         "metadata": {},
         "start_date": world.now(),
         "billing_cycle_anchor": world.now(),
