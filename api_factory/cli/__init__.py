@@ -26,6 +26,7 @@ _COMMANDS = {
     "plan": ("api_factory.cli.plans", "List plans, or apply a file of them."),
     "usage": ("api_factory.cli.usage", "Show what was used, and check the ledger."),
     "billing": ("api_factory.cli.billing", "Keep Stripe and this server in step."),
+    "notice": ("api_factory.cli.notices", "List notices by webhook and mail, and send them again."),
     "schema": ("api_factory.cli.sdl", "Print the GraphQL schema."),
 }
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import click
 
+from api_factory.cli.billing_doctor import doctor_command
 from api_factory.cli.billing_events import reconcile_command, replay_command
+from api_factory.cli.billing_meters import meters_command
+from api_factory.cli.billing_setup import setup_command
 
 
 @click.group("billing")
@@ -12,5 +15,5 @@ def billing_command() -> None:
     """Keep Stripe and this server in step."""
 
 
-billing_command.add_command(reconcile_command)
-billing_command.add_command(replay_command)
+for _command in (setup_command, doctor_command, reconcile_command, replay_command, meters_command):
+    billing_command.add_command(_command)

@@ -62,6 +62,8 @@ async def _prepare(engine: Engine, url: str, stripe: StandIn) -> Opening:
     from api_factory.keys import NewKey
 
     account = await _demo_account(engine)
+    if stripe.url is not None:
+        await _stock_up(engine)
     await _revoke_earlier_keys(engine, account.id)
     scopes = tuple(sorted(engine.catalogue.scopes))  # so that every action can be tried
     issued = await engine.keys.create(account.id, NewKey(name=KEY_NAME, scopes=scopes), by=actor())
@@ -78,6 +80,14 @@ def _how_to_try() -> str:
     if output.is_json():
         return "call the address `graphql` with the `key` as Bearer token"
     return "copy the line above into another terminal"
+
+
+async def _stock_up(engine: Engine) -> None:
+    """Have the stand-in sell the plans."""
+    from api_factory.billing.setup import Setup, SetupWish
+
+    wish = SetupWish(plans=await engine.plans.list(), webhook_url=None, return_url=None)
+    await Setup(engine.billing.stripe, wish, apply=True).run()
 
 
 async def _demo_account(engine: Engine) -> Account:

@@ -85,6 +85,14 @@ class Notices:
             raise NotFound("There is no such notice; list them with `api-factory notice list`.")
         return await store.make_due(self._db, notice_id)
 
+    async def send_test(self) -> tuple[Delivery, ...]:
+        """Send the owner a notice of the kind `notice.test` through every channel; return how that went."""
+        key = f"test:{uuid4()}"
+        async with self._db.transaction():
+            await self.record(NewNotice(kind="notice.test", dedupe_key=key, account_id=None, facts={}))
+        await self.deliver_due()
+        return await store.of_key(self._db, key)
+
     async def forget_old(self) -> int:
         """Delete notices older than `KEPT_DAYS` of which nothing is under way; return how many."""
         return await store.delete_older(self._db, KEPT_DAYS)

@@ -110,6 +110,16 @@ async def newest(db: Database, state: str | None, limit: int) -> tuple[Delivery,
     return tuple(_delivery(row) for row in rows)
 
 
+async def of_key(db: Database, dedupe_key: str) -> tuple[Delivery, ...]:
+    """Return the deliveries of a notice."""
+    rows = await db.fetch(
+        f"SELECT {_DELIVERY} FROM notice_delivery AS delivery JOIN notice ON notice.id = delivery.notice_id"
+        " WHERE notice.dedupe_key = $1 ORDER BY delivery.channel, delivery.recipient",
+        dedupe_key,
+    )
+    return tuple(_delivery(row) for row in rows)
+
+
 async def make_due(db: Database, notice_id: UUID) -> int:
     """Make every delivery of a notice due again that has ended; return how many that were."""
     done = await db.execute(

@@ -14,6 +14,7 @@ _LONGEST_SUBJECT: Final = 200
 
 # For each kind: the subject, and the sentence for the customer; the owner reads the facts below it.
 _WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    "notice.test": ("A test", "This is a test."),
     "billing.payment_failed": (
         "A payment failed",
         "The payment of your subscription failed. Please check your payment method; the invoice is below.",
