@@ -70,7 +70,6 @@ _BLANK: Resource = {
     "starting_balance": 0,
     "statement_descriptor": None,
     "status": "draft",
-    "status_details": None,
     "status_transitions": {
         "finalized_at": None,
         "marked_uncollectible_at": None,

@@ -39,8 +39,7 @@ def update(world: World, params: Params, name: str) -> Resource:
     invoice = world.get("invoice", name)
     with world.changing(invoice, "invoice.updated"):
         invoice["metadata"] = params.metadata(invoice["metadata"])
-        advances = params.boolean("auto_advance")
-        invoice["auto_advance"] = invoice["auto_advance"] if advances is None else advances
+        _set_advance(world, invoice, params.boolean("auto_advance"))
         if params.has("description"):
             invoice["description"] = params.text("description")
         params.finish()
@@ -119,6 +118,14 @@ def list_payments(world: World, params: Params) -> Resource:
     result = page(params, "/v1/invoice_payments", chosen)
     params.finish()
     return result
+
+
+def _set_advance(world: World, invoice: Resource, advances: bool | None) -> None:
+    if advances is None:
+        return
+    invoice["auto_advance"] = advances
+    if advances and invoice["status"] == "draft" and invoice["automatically_finalizes_at"] is None:
+        invoice["automatically_finalizes_at"] = world.now() + world.policy.finalize_after_seconds
 
 
 def _open(world: World, name: str) -> Resource:

@@ -83,6 +83,9 @@ def test_an_unpaid_one_gets_drafts_and_is_active_when_all_is_paid(shop: Shop) ->
     shop.card(subscription, "succeeds")
     shop.v1.invoices.pay(subscription.latest_invoice)
     assert shop.now(subscription).status == "active"
+    assert shop.v1.invoices.update(draft.id, {"auto_advance": True}).auto_advance is True
+    shop.fake.advance(seconds=HOUR)
+    assert shop.invoice(subscription).status == "paid"
 
 
 def test_a_first_failure_can_pause_it(shop: Shop) -> None:
@@ -176,6 +179,7 @@ def test_an_open_invoice_can_be_closed_and_is_tried_no_more(shop: Shop, verb: st
     shop.fake.advance(days=15)
     invoice = shop.invoice(subscription)
     assert (invoice.status, invoice.attempt_count) == (status, 1)
+    assert ("status_details" in invoice) is (status == "uncollectible")
     if status == "void":
         with pytest.raises(stripe.InvalidRequestError):
             shop.v1.invoices.pay(invoice.id)
