@@ -6,6 +6,7 @@ COPY api_factory api_factory
 COPY api api
 COPY schema schema
 COPY admin admin
+COPY fake_stripe fake_stripe
 COPY migrations migrations
 RUN python -m venv /app \
     && /app/bin/pip install --no-cache-dir --constraint constraints.txt '.[embedded]'

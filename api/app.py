@@ -14,6 +14,7 @@ from api.routes.actions import ActionRoutes
 from api.routes.health import HealthRoutes
 from api.routes.metrics import MetricsRoutes
 from api.routes.pages import PageRoutes
+from api.routes.stripe import StripeRoutes
 from api_factory.errors import ConfigurationError
 from api_factory.settings import Settings, load_settings
 from api_factory.wiring import Engine, build_engine
@@ -99,4 +100,5 @@ def _routes(engine: Engine, sdl: str) -> list[BaseRoute]:
         *HealthRoutes(engine).routes(),
         *MetricsRoutes(engine).routes(),
         *PageRoutes(engine.settings, sdl).routes(),
+        *StripeRoutes(engine).routes(),
     ]

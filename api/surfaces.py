@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 _SURFACES: Final = {"/graphql": "graphql", "/metrics": "metrics", "/schema.graphql": "schema"}
-_SURFACE_PREFIXES: Final = (("/api/", "rest"), ("/_api/", "health"), ("/graphql/", "graphql"))
+_SURFACE_PREFIXES: Final = (
+    ("/api/", "rest"),
+    ("/_api/", "health"),
+    ("/graphql/", "graphql"),
+    ("/webhooks/", "webhooks"),
+)
 
 FOR_CLIENTS: Final = frozenset({"graphql", "rest", "schema"})
 """The surfaces of API clients: authorised by a header alone, never by a cookie."""

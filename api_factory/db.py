@@ -217,6 +217,10 @@ class Database:
         """Return a READ COMMITTED transaction; one opened inside another joins it."""
         return self._engine.transaction()
 
+    def is_in_transaction(self) -> bool:
+        """Tell whether the calling task has a transaction open."""
+        return self._engine.current_transaction.get() is not None
+
     @contextlib.asynccontextmanager
     async def migrating(self) -> AsyncIterator[None]:
         """Hold the one turn to change tables, in a transaction; it waits for whoever has the turn.

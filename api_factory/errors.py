@@ -164,6 +164,14 @@ class PaymentRequired(ApiFactoryError):
     status = 402
 
 
+class AccountUnpaid(PaymentRequired):
+    """The account's subscription is not paid; pay what is open and its keys work again at once."""
+
+    def __init__(self, pay_url: str | None = None) -> None:
+        """Give the caller, whose key is proven, the page of the invoice."""
+        super().__init__(extensions={} if pay_url is None else {"payUrl": pay_url})
+
+
 class RateLimited(ApiFactoryError):
     """Too many calls; retry after the time in Retry-After."""
 
@@ -361,6 +369,92 @@ class Unavailable(ApiFactoryError):
     def __init__(self, message: str | None = None, *, retry_after_seconds: int = 1) -> None:
         """Always name the seconds after which a retry makes sense."""
         super().__init__(message, retry_after_seconds=retry_after_seconds)
+
+
+class PlanNotSold(BadUserInput):
+    """This plan cannot be bought; choose one that `plans` shows with a price."""
+
+
+class ReturnAddressNotAllowed(BadUserInput):
+    """The address to return to is not one that this server sends buyers to; use an allowed origin."""
+
+    def __init__(self, field: str) -> None:
+        """Name the input that holds the address."""
+        self.field = field
+        super().__init__(
+            f"{field} is not an address that this server sends buyers to; use one of an origin in its "
+            "API_FACTORY_BILLING_RETURN_ORIGINS."
+        )
+
+
+class AlreadySubscribed(ApiFactoryError):
+    """The account has a subscription; change or cancel it in the portal, with createPortalSession."""
+
+    code = "BAD_USER_INPUT"
+    status = 409
+
+
+class NothingBought(ApiFactoryError):
+    """The account has bought nothing yet; subscribe to a plan with createCheckoutSession."""
+
+    code = "BAD_USER_INPUT"
+    status = 409
+
+
+class LiveKeyNeeded(Forbidden):
+    """A test key spends no money; use a live key of the account."""
+
+
+class StripeUnavailable(Unavailable):
+    """Stripe does not answer; retry after the time in Retry-After."""
+
+    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 5) -> None:
+        """Leave Stripe a little longer than a part of our own."""
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+
+
+class StripeMisconfigured(Unavailable):
+    """Billing is not configured on this server; its operator has to set STRIPE_API_KEY."""
+
+    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 60) -> None:
+        """Say what is wrong with the key; no retry helps before somebody mends it."""
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+
+
+class StripeRefused(ApiFactoryError):
+    """Stripe refused what this server asked of it; its operator finds the reason in the log."""
+
+    code = "INTERNAL"
+    status = 500
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        stripe_type: str = "",
+        stripe_code: str | None = None,
+        param: str | None = None,
+        decline_code: str | None = None,
+    ) -> None:
+        """Carry what Stripe said, for whoever can make a better sentence of it."""
+        self.stripe_type = stripe_type
+        self.stripe_code = stripe_code
+        self.param = param
+        self.decline_code = decline_code
+        super().__init__(message)
+
+
+class WebhookRefused(BadUserInput):
+    """No event that Stripe signed for this server; compare its secret with STRIPE_WEBHOOK_SECRET."""
+
+    def __init__(self, reason: str) -> None:
+        """Remember what was wrong (`signature`, `timestamp` or `shape`): for the metrics, not the sender."""
+        self.reason = reason
+        super().__init__()
+
+
+class WebhookNotMounted(NotFound):
+    """This server takes no events of Stripe; its operator has to set STRIPE_WEBHOOK_SECRET."""
 
 
 class InternalError(ApiFactoryError):

@@ -24,6 +24,7 @@ from api_factory.clock import Clock
 from api_factory.credentials import Credentials, counted_address
 from api_factory.errors import (
     AccountSuspended,
+    AccountUnpaid,
     ActionNotAllowed,
     AddressNotAllowed,
     ApiFactoryError,
@@ -463,6 +464,8 @@ class Guard:
             raise KeyExpired
         if snapshot.status == "SUSPENDED":
             raise KeySuspended
+        if snapshot.account_status == "UNPAID":
+            raise AccountUnpaid(snapshot.pay_url)
         if snapshot.account_status != "ACTIVE":
             raise AccountSuspended
         _check_address(snapshot, address)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -43,12 +43,19 @@ class DatabaseGauges:
     """What is read once at a scrape; `ledger_drift_units` is None while no verification has run.
 
     All but `db_pool_in_use`, which is this worker's own, are the whole system's and are not summed.
+    `reconcile_differences` is None while Stripe was never compared with.
     """
 
     keys_by_status: Mapping[str, int]
     accounts_over_quota: Mapping[str, int]
     ledger_drift_units: int | None
     db_pool_in_use: int
+    stripe_inbox_pending: int = 0
+    stripe_inbox_oldest_seconds: float = 0.0
+    stripe_inbox_dead: int = 0
+    reconcile_differences: int | None = None
+    outboxes: Mapping[str, tuple[int, int, float]] = field(default_factory=dict)
+    """By name: what waits, what is dead, and the seconds for which the oldest has waited."""
 
 
 class Metrics:
@@ -82,9 +89,9 @@ class Metrics:
             _counter(registry, "rate_limited", "Calls refused by a rate limit.", "policy").labels
         )
         self._quota_refusals = _counter(registry, "quota_refusals", "Calls refused for want of quota.")
-        self._replays = _counter(
-            registry, "idempotent_replays", "Replies given again for an Idempotency-Key."
-        )
+        self._replays = _replays(registry)
+        self._stripe_events = _Children(_stripe_events(registry).labels)
+        self._outbox_attempts = _Children(_outbox_attempts(registry).labels)
         self._commit_seconds = _histogram(
             registry, "ledger_commit_seconds", "Time that the ledger took to commit a batch.", _SECONDS
         )
@@ -137,6 +144,14 @@ class Metrics:
     def idempotent_replay(self) -> None:
         """Count one retry that was given the stored outcome."""
         self._replays.inc()
+
+    def stripe_event(self, kind: str, outcome: str) -> None:
+        """Count what became of an event of Stripe; `kind` is a type that is worked on, or `other`."""
+        self._stripe_events[kind, outcome].inc()
+
+    def outbox_attempt(self, outbox: str, outcome: str) -> None:
+        """Count what became of an attempt to send out of an outbox: a channel of notices, or `meter`."""
+        self._outbox_attempts[outbox, outcome].inc()
 
     def ledger_commit(self, seconds: float, batch_size: int) -> None:
         """Record one committed batch of the ledger."""
@@ -218,12 +233,8 @@ class _Scrape(Collector):
             "threshold",
             {**dict.fromkeys(QUOTA_THRESHOLDS, 0), **gauges.accounts_over_quota},
         )
-        if gauges.ledger_drift_units is not None:
-            yield GaugeMetricFamily(
-                "api_factory_ledger_drift_units",
-                "Units by which balances differ from their events; anything but 0 is a fault.",
-                value=gauges.ledger_drift_units,
-            )
+        yield from _plain(gauges)
+        yield from _outboxes(gauges.outboxes)
         build = GaugeMetricFamily(
             "api_factory_build_info", "The running version; always 1.", labels=("version", "python")
         )
@@ -245,13 +256,66 @@ def _counter(registry: CollectorRegistry, name: str, text: str, *labels: str) ->
     return Counter(f"api_factory_{name}_total", text, labels, registry=registry)
 
 
+def _replays(registry: CollectorRegistry) -> Counter:
+    return _counter(registry, "idempotent_replays", "Replies given again for an Idempotency-Key.")
+
+
+def _stripe_events(registry: CollectorRegistry) -> Counter:
+    text = "Events of Stripe by what became of them."
+    return _counter(registry, "stripe_events", text, "type", "outcome")
+
+
+def _outbox_attempts(registry: CollectorRegistry) -> Counter:
+    text = "Attempts to send notices and metered units, by what became of them."
+    return _counter(registry, "outbox_attempts", text, "outbox", "outcome")
+
+
+def _outboxes(outboxes: Mapping[str, tuple[int, int, float]]) -> Iterator[Metric]:
+    for place, (name, text) in enumerate(
+        (
+            ("outbox_pending", "What waits in an outbox: notices, or windows of metered units."),
+            ("outbox_dead", "What was given up there; a person has to look."),
+            ("outbox_oldest_seconds", "How long the oldest of what waits has waited."),
+        )
+    ):
+        yield _family(name, text, "outbox", {outbox: counts[place] for outbox, counts in outboxes.items()})
+
+
 def _histogram(
     registry: CollectorRegistry, name: str, text: str, buckets: tuple[float, ...], *labels: str
 ) -> Histogram:
     return Histogram(f"api_factory_{name}", text, labels, registry=registry, buckets=buckets)
 
 
-def _family(name: str, text: str, label: str, samples: Mapping[str, int]) -> Metric:
+def _plain(gauges: DatabaseGauges) -> Iterator[Metric]:
+    for name, text, value in (
+        (
+            "ledger_drift_units",
+            "Units by which balances differ from their events; anything but 0 is a fault.",
+            gauges.ledger_drift_units,
+        ),
+        ("stripe_inbox_pending", "Events of Stripe that are to be worked on.", gauges.stripe_inbox_pending),
+        (
+            "stripe_inbox_oldest_seconds",
+            "How long the oldest of them has waited.",
+            gauges.stripe_inbox_oldest_seconds,
+        ),
+        (
+            "stripe_inbox_dead",
+            "Events of Stripe that failed for days; replay them.",
+            gauges.stripe_inbox_dead,
+        ),
+        (
+            "reconcile_differences",
+            "Places in which Stripe and this server differed when last compared.",
+            gauges.reconcile_differences,
+        ),
+    ):
+        if value is not None:
+            yield GaugeMetricFamily(f"api_factory_{name}", text, value=value)
+
+
+def _family(name: str, text: str, label: str, samples: Mapping[str, float]) -> Metric:
     family = GaugeMetricFamily(f"api_factory_{name}", text, labels=(label,))
     for value, count in samples.items():
         family.add_metric((value,), count)

@@ -94,6 +94,42 @@ class Settings(BaseSettings):
     trusted_proxies: CommaSeparated = Field(
         default=(), description="Addresses or networks whose X-Forwarded-For is believed, comma-separated."
     )
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/\s]+/?$",
+        description="Where this server is reached from outside, such as `https://api.example.com`; "
+        "`billing setup` has Stripe send its events there.",
+    )
+    billing_return_origins: CommaSeparated = Field(
+        default=(),
+        description="Origins that a buyer may be sent back to, such as `https://app.example.com`, "
+        "comma-separated. Unset: this machine in development, none in production.",
+    )
+    notice_url: SecretStr | None = Field(
+        default=None,
+        description="Where notices are posted, signed as Standard Webhooks says; https, or in development "
+        "this machine. Unset: nowhere.",
+    )
+    notice_secret: SecretStr | None = Field(
+        default=None,
+        description="Secret that signs notices, `whsec_` and base64; several, comma-separated, while it is "
+        "rolled.",
+    )
+    smtp_url: SecretStr | None = Field(
+        default=None,
+        description="Mail server, `smtp://user:password@host:587` (STARTTLS) or `smtps://`. Unset: no mail.",
+    )
+    mail_from: str | None = Field(
+        default=None,
+        max_length=320,
+        description="Address that mail comes from, such as `billing@example.com`.",
+    )
+    notice_mail_to: CommaSeparated = Field(
+        default=(), description="Addresses that are mailed each notice, comma-separated."
+    )
+    notice_mail_customers: bool = Field(
+        default=False, description="Mail a notice to the account that it is about, too."
+    )
     log_format: Literal["text", "json"] | None = Field(
         default=None, description="Unset: `json` in production, `text` in development."
     )
@@ -180,11 +216,66 @@ class Settings(BaseSettings):
         le=2_592_000,
         description="How long the outcome of a request with an Idempotency-Key is kept for its retries.",
     )
+    stripe_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias="STRIPE_API_KEY",
+        description="Secret or restricted key of the Stripe account that bills. Unset: nothing is billed.",
+    )
+    stripe_webhook_secret: SecretStr | None = Field(
+        default=None,
+        validation_alias="STRIPE_WEBHOOK_SECRET",
+        description="Signing secret of the webhook endpoint, `whsec_…`; several, comma-separated, while it "
+        "is rolled. Unset: /webhooks/stripe takes nothing.",
+    )
+    stripe_api_base: str | None = Field(
+        default=None,
+        validation_alias="STRIPE_API_BASE",
+        pattern=r"^https?://[^/\s]+(/.*)?$",
+        description="Where Stripe's API is, for a stand-in of it. Unset: Stripe itself. "
+        "Refused in production.",
+    )
+    fallback_plan: str = Field(
+        default="free",
+        max_length=63,
+        description="Plan of an account whose subscription has ended.",
+    )
+    grace_days: int | None = Field(
+        default=7,
+        ge=0,
+        le=60,
+        description="Days for which keys go on working after a payment failed; 0 stops them at once, `none` "
+        "waits until Stripe has given up.",
+    )
+    payment_retry_days: CommaSeparated = Field(
+        default=(),
+        description="Days after the first failure on which this server asks Stripe for another attempt, such "
+        "as `2,5,7`. Unset: none, as Stripe retries by itself.",
+    )
     shutdown_grace_seconds: int = Field(
         default=20, ge=1, le=300, description="Time for requests under way to end at shutdown."
     )
 
-    @field_validator("actions", "trusted_proxies", "cors_origins", mode="before")
+    @field_validator("grace_days", mode="before")
+    @classmethod
+    def _none_as_word(cls, value: object) -> object:
+        return None if value == "none" else value
+
+    @field_validator("payment_retry_days")
+    @classmethod
+    def _days(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(day.isascii() and day.isdecimal() and 0 < int(day) <= 60 for day in value):
+            raise ValueError("write whole days from 1 to 60, comma-separated")
+        return value
+
+    @field_validator(
+        "actions",
+        "trusted_proxies",
+        "cors_origins",
+        "payment_retry_days",
+        "billing_return_origins",
+        "notice_mail_to",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -217,6 +308,14 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return EmbeddedPostgres(self.embedded_directory).dsn
+
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """Return the signing secrets of the webhook endpoint, in their order; empty when none is set."""
+        if self.stripe_webhook_secret is None:
+            return ()
+        parts = self.stripe_webhook_secret.get_secret_value().split(",")
+        return tuple(part.strip() for part in parts if part.strip())
 
     @property
     def effective_log_format(self) -> Literal["text", "json"]:
@@ -336,6 +435,10 @@ def _check_production(settings: Settings) -> None:
                 f"API_FACTORY_KEY_PEPPER: secret {version} has fewer than {MINIMUM_PEPPER_CHARACTERS} "
                 "different characters and can be guessed; make one with `openssl rand -base64 48`."
             )
+    if settings.stripe_api_base is not None:
+        raise ConfigurationError(
+            "STRIPE_API_BASE is set: production speaks to Stripe itself and to no stand-in; unset it."
+        )
     if settings.metrics_token is None or len(settings.metrics_token.get_secret_value()) < 16:
         raise ConfigurationError(
             "API_FACTORY_METRICS_TOKEN is not set or shorter than 16 characters: production does not show "

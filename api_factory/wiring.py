@@ -14,6 +14,8 @@ import api_factory
 from api_factory.accounts import Accounts, Plans, load_plans
 from api_factory.actions import Catalogue
 from api_factory.audit import Actor, Audit
+from api_factory.billing.assembly import BillingServices, build_billing, rules_of
+from api_factory.billing.service import Billing
 from api_factory.clock import Clock, SystemClock
 from api_factory.db import Database, applied_migrations, migrate, pending_migrations
 from api_factory.embedded import EmbeddedPostgres
@@ -22,6 +24,7 @@ from api_factory.guard import Guard
 from api_factory.keys import KeyCache, Keys
 from api_factory.limits import FailoverLimits, Limits, RedisBackend, WindowStorage, open_wire
 from api_factory.metrics import DatabaseGauges, Metrics
+from api_factory.notices import Notices, channels_of
 from api_factory.periodic import Periodic
 from api_factory.settings import Settings
 from api_factory.usage import Idempotency, Ledger, RegisteredWorker, Usage
@@ -36,6 +39,7 @@ LIMITS_SECONDS: Final = 1.0
 VERIFY_SECONDS: Final = 60.0
 PARTITIONS_SECONDS: Final = 3600.0
 LAST_USED_SECONDS: Final = 5.0
+NOTICES_SECONDS: Final = 2.0
 IDEMPOTENCY_SECONDS: Final = 60.0
 LONGEST_COMMIT_SECONDS: Final = 60.0
 
@@ -75,6 +79,8 @@ class Engine:
     usage: Usage
     idempotency: Idempotency
     guard: Guard
+    notices: Notices
+    billing: BillingServices
     metrics: Metrics
     worker: RegisteredWorker
     _background: list[Periodic] = field(default_factory=list)
@@ -103,6 +109,7 @@ class Engine:
         for periodic in self._background:
             await periodic.stop()
         self._background.clear()
+        await self.billing.stop()
         await self.ledger.close()
         for farewell in (self._write_last_used, self.worker.sign_off):
             with contextlib.suppress(ApiFactoryError):
@@ -134,11 +141,20 @@ class Engine:
         if now - self._scrape.at >= GAUGES_SECONDS:
             self._scrape.at = now
             try:
+                inbox = await self.billing.gauges()
                 self._scrape.gauges = DatabaseGauges(
                     keys_by_status=await self.keys.count_by_status(),
                     accounts_over_quota=await self.usage.accounts_over_quota(),
                     ledger_drift_units=await self.usage.last_drift(),
                     db_pool_in_use=self.db.in_use,
+                    stripe_inbox_pending=inbox.pending,
+                    stripe_inbox_oldest_seconds=inbox.oldest_seconds,
+                    stripe_inbox_dead=inbox.dead,
+                    reconcile_differences=await self.billing.reconciliation.last_found(),
+                    outboxes={
+                        "notices": await self.notices.counts(),
+                        "meters": await self.billing.meters.counts(),
+                    },
                 )
             except ApiFactoryError:
                 pass
@@ -164,10 +180,14 @@ class Engine:
             ("retention", PARTITIONS_SECONDS, self._drop_events),
             ("verify", VERIFY_SECONDS, self.usage.verify_when_due),
             ("pool gauge", GAUGES_SECONDS, self._observe_pool),
+            ("notices", NOTICES_SECONDS, self.notices.deliver_due),
+            ("old notices", PARTITIONS_SECONDS, self.notices.forget_old),
+            *self.billing.periodics(),
         ):
             periodic = Periodic(name, seconds, work)
             periodic.start()
             self._background.append(periodic)
+        self.billing.start()
 
     async def _count_workers(self) -> None:
         """Know among how many the limits are divided when the shared store of them goes away."""
@@ -223,40 +243,48 @@ def build_engine(
     audit = Audit(db)
     metrics = Metrics(actions=[action.name for action in catalogue], version=api_factory.__version__)
     worker = RegisteredWorker(db, lease_seconds=settings.worker_lease_seconds)
-    ledger = Ledger(
-        db.connect, worker, observe=metrics.ledger_commit, queue_limit=settings.ledger_queue_limit
-    )
-    key_cache = KeyCache(db, clock)
-    limits = _build_limits(settings, clock, metrics)
+    ledger = _build_ledger(settings, db, worker, metrics)
+    key_cache, limits = KeyCache(db, clock), _build_limits(settings, clock, metrics)
     keys = Keys(db, audit, settings.peppers)
     idempotency = _build_idempotency(settings, db, worker)
-    guard = Guard(
-        snapshots=key_cache,
-        keys=keys,
-        limits=limits,
-        ledger=ledger,
-        idempotency=idempotency,
-        metrics=metrics,
-        clock=clock,
-    )
+    accounts, plans, notices = Accounts(db, audit), Plans(db, audit), _notices(db, settings, metrics)
+    billing = Billing(db, audit, accounts, plans, notices, rules_of(settings))
     return Engine(
         settings=settings,
         clock=clock,
         db=db,
         catalogue=catalogue,
         audit=audit,
-        plans=Plans(db, audit),
-        accounts=Accounts(db, audit),
+        plans=plans,
+        accounts=accounts,
         keys=keys,
         key_cache=key_cache,
         limits=limits,
         ledger=ledger,
         usage=Usage(db),
         idempotency=idempotency,
-        guard=guard,
+        guard=Guard(
+            snapshots=key_cache,
+            keys=keys,
+            limits=limits,
+            ledger=ledger,
+            idempotency=idempotency,
+            metrics=metrics,
+            clock=clock,
+        ),
+        notices=notices,
+        billing=build_billing(settings, db, audit, accounts, billing, metrics),
         metrics=metrics,
         worker=worker,
     )
+
+
+def _build_ledger(settings: Settings, db: Database, worker: RegisteredWorker, metrics: Metrics) -> Ledger:
+    return Ledger(db.connect, worker, observe=metrics.ledger_commit, queue_limit=settings.ledger_queue_limit)
+
+
+def _notices(db: Database, settings: Settings, metrics: Metrics) -> Notices:
+    return Notices(db, channels_of(settings), observe=metrics.outbox_attempt)
 
 
 def _build_idempotency(settings: Settings, db: Database, worker: RegisteredWorker) -> Idempotency:

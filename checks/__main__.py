@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from checks.files import ROOT, committed
 
-PACKAGES = ("api_factory", "api", "schema", "admin")
+PACKAGES = ("api_factory", "api", "schema", "admin", "fake_stripe")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from api_factory.accounts import Plan
+from api_factory.audit import Actor
 from api_factory.errors import Unavailable
+from api_factory.ids import public_id
 from schema.examples import Presentation
 from schema.operation import Survey
 from schema.remembered import Remembered
@@ -28,6 +30,11 @@ class Context(NamedTuple):
     plans: Remembered[tuple[Plan, ...]]
     deadline: float | None = None
     """When, by the loop's clock, each action is given up by itself; None where all are, together."""
+
+    @property
+    def actor(self) -> Actor:
+        """Return the calling key as who is named in the audit log."""
+        return Actor("key", public_id("key", self.admission.payer.key_id), self.request_id)
 
     async def run_in_time(self, call: int, arguments: Mapping[str, object], deadline: float) -> object:
         """Run one call of the ask, unless the time is up by the loop's clock.

@@ -1,12 +1,7 @@
-"""The server's own mutations: a key manages the keys of its account.
-
-What a person can mend comes back as `userErrors` beside a null payload; refusals of the guard and failures
-of the server are errors of the reply, as everywhere.
-"""
+"""The server's own mutations: a key manages the keys of its account."""
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Final
@@ -15,61 +10,21 @@ from uuid import UUID
 import strawberry
 
 from api_factory.actions import DEFAULT_SCOPES
-from api_factory.audit import Actor
 from api_factory.errors import (
-    ApiFactoryError,
     BadUserInput,
-    InvalidState,
-    LimitReached,
     NotFound,
-    ScopeNotGranted,
     Unauthenticated,
 )
-from api_factory.ids import parse_public_id, public_id
+from api_factory.ids import parse_public_id
 from api_factory.keys import Grantor, Key, NewKey
+from schema.buying import BuyingMutations
 from schema.context import Context
 from schema.directives import RequiresKey, Scope
 from schema.scalars import BigInt, Json
 from schema.types import ApiKey, Info
+from schema.user_errors import MENDABLE, UserError
 
 _MANAGES_KEYS: Final = RequiresKey(scopes=[Scope("MANAGE_KEYS")])
-
-
-@strawberry.enum
-class UserErrorCode(enum.Enum):
-    """What kind of thing to mend."""
-
-    INVALID_INPUT = "INVALID_INPUT"
-    NOT_FOUND = "NOT_FOUND"
-    INVALID_STATE = "INVALID_STATE"
-    LIMIT_REACHED = "LIMIT_REACHED"
-    SCOPE_NOT_GRANTED = "SCOPE_NOT_GRANTED"
-
-
-_CODES: Final[tuple[tuple[type[ApiFactoryError], UserErrorCode], ...]] = (
-    (NotFound, UserErrorCode.NOT_FOUND),
-    (InvalidState, UserErrorCode.INVALID_STATE),
-    (LimitReached, UserErrorCode.LIMIT_REACHED),
-    (ScopeNotGranted, UserErrorCode.SCOPE_NOT_GRANTED),
-    (BadUserInput, UserErrorCode.INVALID_INPUT),
-)
-_MENDABLE: Final = tuple(kind for kind, _ in _CODES)
-
-
-@strawberry.type(description="Why a mutation did nothing, for the person who asked for it.")
-class UserError:
-    """One thing to mend."""
-
-    code: UserErrorCode
-    message: str
-    field: list[str] | None = strawberry.field(description='Path in the input, such as ["input", "id"].')
-
-    @classmethod
-    def of(cls, error: ApiFactoryError) -> UserError:
-        """Show a refusal of the engine."""
-        code = next(code for kind, code in _CODES if isinstance(error, kind))
-        is_about_id = code is UserErrorCode.NOT_FOUND
-        return cls(code=code, message=error.message, field=["input", "id"] if is_about_id else None)
 
 
 @strawberry.type
@@ -128,7 +83,7 @@ class RotateKeyInput:
 
 
 @strawberry.type(name="Mutation")
-class Mutations:
+class Mutations(BuyingMutations):
     """Root fields that write."""
 
     @strawberry.mutation(
@@ -143,11 +98,11 @@ class Mutations:
             issued = await engine.keys.create(
                 admission.payer.account_id,
                 _new_key(new),
-                by=_actor(info.context),
+                by=info.context.actor,
                 known_scopes=engine.catalogue.scopes,
                 grantor=_grantor(info.context),
             )
-        except _MENDABLE as error:
+        except MENDABLE as error:
             return ApiKeySecretPayload(api_key=None, secret=None, user_errors=[UserError.of(error)])
         return ApiKeySecretPayload(
             api_key=ApiKey.of(issued.key, engine.catalogue.scopes), secret=issued.secret, user_errors=[]
@@ -166,11 +121,11 @@ class Mutations:
             issued = await engine.keys.rotate(
                 _key_id(which.id),
                 grace_seconds=which.grace_seconds,
-                by=_actor(info.context),
+                by=info.context.actor,
                 account_id=admission.payer.account_id,
                 grantor=_grantor(info.context),
             )
-        except _MENDABLE as error:
+        except MENDABLE as error:
             return ApiKeySecretPayload(api_key=None, secret=None, user_errors=[UserError.of(error)])
         return ApiKeySecretPayload(
             api_key=ApiKey.of(issued.key, engine.catalogue.scopes), secret=issued.secret, user_errors=[]
@@ -204,11 +159,11 @@ async def _move(
     try:
         key = await verb(
             _key_id(which.id),
-            by=_actor(context),
+            by=context.actor,
             account_id=context.admission.payer.account_id,
             grantor=_grantor(context),
         )
-    except _MENDABLE as error:
+    except MENDABLE as error:
         return ApiKeyPayload(api_key=None, user_errors=[UserError.of(error)])
     return ApiKeyPayload(api_key=ApiKey.of(key, context.engine.catalogue.scopes), user_errors=[])
 
@@ -234,10 +189,6 @@ def _key_id(text: str) -> UUID:
     if key_id is None:
         raise NotFound("There is no such key here; list the keys to see which there are.")
     return key_id
-
-
-def _actor(context: Context) -> Actor:
-    return Actor("key", public_id("key", context.admission.payer.key_id), context.request_id)
 
 
 def _grantor(context: Context) -> Grantor:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import strawberry
 
 from api_factory import accounts, actions, keys, usage
+from api_factory.billing.model import Episode, Standing
 from api_factory.limits import WindowStatus
 from api_factory.rates import Rate, parse_rates
 from schema.context import Context
@@ -106,6 +107,34 @@ class RateLimitStatus:
         )
 
 
+@strawberry.enum
+class BilledUnits(enum.Enum):
+    """Which units are billed beside the price of the plan."""
+
+    BEYOND = "beyond"
+    ALL = "all"
+
+
+@strawberry.type
+class OveragePrice:
+    """What metered units cost."""
+
+    billed_units: BilledUnits = strawberry.field(description="Those beyond the plan's units, or all.")
+    price: Money
+    per_units: BigInt = strawberry.field(description="How many units the price is for.")
+
+    @classmethod
+    def of(cls, plan: accounts.Plan) -> OveragePrice | None:
+        """Show what a plan's metered units cost; None when it bills none."""
+        if plan.billed_units == "none":
+            return None
+        return cls(
+            billed_units=BilledUnits(plan.billed_units),
+            price=Money(amount=BigInt(plan.overage_price_cents), currency=plan.currency.upper()),
+            per_units=BigInt(plan.overage_per_units),
+        )
+
+
 @strawberry.type
 class Plan(Node):
     """What an account can subscribe to."""
@@ -117,6 +146,11 @@ class Plan(Node):
     interval: BillingInterval
     units: BigInt | None = strawberry.field(description="Units per period; null is unlimited.")
     rate_limits: list[RateLimitPolicy]
+    sold: bool = strawberry.field(description="Whether createCheckoutSession takes it.")
+    trial_days: int = strawberry.field(description="Days before the first payment; 0 is no trial.")
+    overage_price: OveragePrice | None = strawberry.field(
+        description="What metered units cost beside the price; null: none are billed."
+    )
 
     @classmethod
     def of(cls, plan: accounts.Plan) -> Plan:
@@ -129,6 +163,57 @@ class Plan(Node):
             interval=BillingInterval(plan.billing_interval),
             units=big(plan.quota_units),
             rate_limits=[RateLimitPolicy.of(rate) for rate in parse_rates(plan.rate)] if plan.rate else [],
+            sold=plan.is_sold,
+            trial_days=plan.trial_days,
+            overage_price=OveragePrice.of(plan),
+        )
+
+
+@strawberry.enum
+class SubscriptionStatus(enum.Enum):
+    """What a subscription means for the keys of the account."""
+
+    PENDING = "pending"
+    TRIALING = "trialing"
+    ACTIVE = "active"
+    GRACE = "grace"
+    SUSPENDED = "suspended"
+
+
+@strawberry.type(description="What the account has bought, as Stripe last said.")
+class BillingSubscription:
+    """A subscription that has not ended."""
+
+    status: SubscriptionStatus = strawberry.field(
+        description="PENDING: the first payment is under way. GRACE: a payment failed, the keys still work. "
+        "SUSPENDED: they do not until it is paid."
+    )
+    plan: Plan | None = strawberry.field(description="Null: its price belongs to no plan here.")
+    quantity: int
+    current_period_start: datetime | None
+    current_period_end: datetime | None
+    trial_ends_at: datetime | None
+    cancel_at_period_end: bool = strawberry.field(description="Whether a cancellation is under way.")
+    ends_at: datetime | None = strawberry.field(description="When the cancellation takes effect.")
+    grace_ends_at: datetime | None = strawberry.field(
+        description="In GRACE: until when the keys work; null: until Stripe gives up."
+    )
+
+    @classmethod
+    def of(
+        cls, standing: Standing, plan: accounts.Plan | None, episode: Episode | None
+    ) -> BillingSubscription:
+        """Show a subscription that has not ended."""
+        return cls(
+            status=SubscriptionStatus(standing.state.value),
+            plan=None if plan is None else Plan.of(plan),
+            quantity=standing.quantity,
+            current_period_start=standing.current_period_start,
+            current_period_end=standing.current_period_end,
+            trial_ends_at=standing.trial_ends_at,
+            cancel_at_period_end=standing.ends_at is not None,
+            ends_at=standing.ends_at,
+            grace_ends_at=None if episode is None else episode.grace_ends_at,
         )
 
 
@@ -285,6 +370,17 @@ class Viewer(Node):
         engine, payer = info.context.engine, info.context.admission.payer
         account = await engine.accounts.get(payer.account_id)
         return Plan.of(await engine.plans.find(account.plan_slug))
+
+    @strawberry.field(description="What the account has bought; null: nothing, or it has ended.")
+    async def subscription(self, info: Info) -> BillingSubscription | None:
+        """Return the subscription that the account's plan follows, or one that is not granted yet."""
+        engine, payer = info.context.engine, info.context.admission.payer
+        standing = await engine.billing.billing.live_subscription(payer.account_id)
+        if standing is None:
+            return None
+        episode = await engine.billing.billing.open_episode(payer.account_id, standing.id)
+        plan = None if standing.plan is None else await engine.plans.find(standing.plan)
+        return BillingSubscription.of(standing, plan, episode)
 
     @strawberry.field
     async def quota(self, info: Info) -> Quota:

@@ -39,7 +39,8 @@ LOCK = 0x74657374
 
 _TRUNCATE = (
     "TRUNCATE api_key_secret, api_key, account, plan, audit_entry, quota, usage_event, reservation, worker, "
-    "verification, usage_retained, idempotency "
+    "verification, usage_retained, idempotency, stripe_event, reconcile_run, notice, meter_reading, "
+    "meter_window "
     "CASCADE"
 )
 _REAL_TIME = (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from api_factory.accounts.inputs import LARGEST_UNITS, checked_text, checked_units, is_storable
-from api_factory.accounts.model import Account, AccountStatus, Plan, PlanChanges
+from api_factory.accounts.model import Account, AccountStatus, Entitlement, Plan, PlanChanges
+from api_factory.accounts.offer import unit_price
 from api_factory.accounts.plans import load_plans
 from api_factory.accounts.service import Accounts, Plans
 
@@ -12,6 +13,7 @@ __all__ = [
     "Account",
     "AccountStatus",
     "Accounts",
+    "Entitlement",
     "Plan",
     "PlanChanges",
     "Plans",
@@ -19,4 +21,5 @@ __all__ = [
     "checked_units",
     "is_storable",
     "load_plans",
+    "unit_price",
 ]

@@ -11,7 +11,7 @@ from uuid import UUID
 from api_factory import changes
 from api_factory.accounts import store
 from api_factory.accounts.inputs import checked_text, checked_units, is_storable
-from api_factory.accounts.model import Account, AccountStatus, NewAccount, Plan, PlanChanges
+from api_factory.accounts.model import Account, AccountStatus, Entitlement, NewAccount, Plan, PlanChanges
 from api_factory.audit import Actor, Audit
 from api_factory.db import Database
 from api_factory.errors import AlreadyExists, BadUserInput, InvalidState, NotFound
@@ -23,6 +23,7 @@ _EMAIL: Final = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f.]+(\.[
 _VERBS: Final[Mapping[AccountStatus, tuple[str, ...]]] = {
     AccountStatus.ACTIVE: ("suspend",),
     AccountStatus.SUSPENDED: ("resume",),
+    AccountStatus.UNPAID: ("suspend",),
 }
 
 
@@ -175,16 +176,69 @@ class Accounts:
         async with self._db.transaction():
             account = await self._lock(account_id)
             _refuse_unless_allowed(account, "suspend")
-            changed = replace(account, status=AccountStatus.SUSPENDED, suspended_reason=reason)
+            changed = _with_status(replace(account, suspended_reason=reason))
             return await self._change(account, changed, "suspended", by)
 
     async def resume(self, account_id: UUID, *, by: Actor) -> Account:
-        """Let the keys of a suspended account work again. Raises `InvalidState` when it is active."""
+        """End an operator's suspension; the keys work again unless billing holds them.
+
+        Raises `InvalidState` when no operator has suspended it.
+        """
         async with self._db.transaction():
             account = await self._lock(account_id)
             _refuse_unless_allowed(account, "resume")
-            changed = replace(account, status=AccountStatus.ACTIVE, suspended_reason=None)
+            changed = _with_status(replace(account, suspended_reason=None))
             return await self._change(account, changed, "resumed", by)
+
+    async def lock(self, account_id: UUID) -> Account:
+        """Keep an account as it is until the caller's transaction ends, and return it. Raises `NotFound`."""
+        return await self._lock(account_id)
+
+    async def entitle(self, account_id: UUID, entitlement: Entitlement, *, by: Actor) -> Account:
+        """Give an account what billing says that it has; the same again changes nothing.
+
+        Overrides and an operator's suspension stay as they are. Once this has returned no charge commits that
+        the entitlement does not allow. An archived plan is given to whoever pays for it. Raises `NotFound`.
+        """
+        async with self._db.transaction():
+            account = await self._lock(account_id)
+            changed = _with_status(
+                replace(
+                    account,
+                    plan_slug=entitlement.plan_slug,
+                    granted_units=checked_units("granted quota", entitlement.granted_units),
+                    billing_hold=entitlement.hold,
+                    billing_hold_url=entitlement.hold_url if entitlement.hold is not None else None,
+                    period_anchor=entitlement.period_anchor or account.period_anchor,
+                )
+            )
+            if changed == account:
+                return account
+            return await self._change(account, changed, "entitled", by)
+
+    async def of_customer(self, customer_id: str) -> Account | None:
+        """Return the account that a customer of Stripe is, or None."""
+        return await store.account_by_customer(self._db, customer_id)
+
+    async def link_customer(self, account_id: UUID, customer_id: str | None, *, by: Actor) -> Account:
+        """Remember which customer of Stripe an account is; None forgets it.
+
+        Raises `NotFound`, and `AlreadyExists` when another account is that customer.
+        """
+        async with self._db.transaction():
+            account = await self._lock(account_id)
+            if account.stripe_customer_id == customer_id:
+                return account
+            other = None if customer_id is None else await self.of_customer(customer_id)
+            if other is not None:
+                raise AlreadyExists(f"The account {other.public_id} is that customer; unlink it first.")
+            await store.update_customer(self._db, account_id, customer_id)
+            before, after = (
+                {"stripe_customer_id": account.stripe_customer_id},
+                {"stripe_customer_id": customer_id},
+            )
+            await self._audit.record(by, "linked", "account", account.public_id, before=before, after=after)
+            return replace(account, stripe_customer_id=customer_id)
 
     async def _lock(self, account_id: UUID) -> Account:
         await changes.lock_account(self._db, account_id)
@@ -222,7 +276,9 @@ def _plan_facts(plan: Plan) -> dict[str, object]:
 
 def _account_facts(account: Account) -> dict[str, object]:
     facts = asdict(account)
-    return {name: facts[name] for name in facts if name not in ("id", "public_id", "created_at", "epoch")}
+    # The address of an invoice opens it to whoever knows it.
+    left_out = ("id", "public_id", "created_at", "epoch", "billing_hold_url")
+    return {name: facts[name] for name in facts if name not in left_out}
 
 
 def _changed_facts(
@@ -236,6 +292,14 @@ def _existing(account: Account | None) -> Account:
     if account is None:
         raise NotFound("There is no such account; give its id, such as acc_…, or its e-mail.")
     return account
+
+
+def _with_status(account: Account) -> Account:
+    """Derive whether the keys work from the two that can keep them from it."""
+    if account.suspended_reason is not None:
+        return replace(account, status=AccountStatus.SUSPENDED)
+    held = account.billing_hold is not None
+    return replace(account, status=AccountStatus.UNPAID if held else AccountStatus.ACTIVE)
 
 
 def _with_reason(account: Account, reason: str) -> Account:

@@ -14,11 +14,13 @@ from api_factory.ids import public_id
 
 # ruff: noqa: S608 - the only text put into a statement is one of these two lists of columns
 _ACCOUNT: Final = (
-    "id, email, name, plan, status, suspended_reason, quota_units, rate, override_reason, created_at, epoch"
+    "id, email, name, plan, status, suspended_reason, quota_units, rate, override_reason, "
+    "stripe_customer_id, granted_units, billing_hold, billing_hold_url, period_anchor, created_at, epoch"
 )
 _PLAN: Final = (
     "slug, name, description, price_cents, currency, billing_interval, stripe_lookup_key, quota_units, "
-    "test_quota_units, rate, scopes, overage, key_limit, sort_order, archived_at"
+    "test_quota_units, rate, scopes, overage, billed_units, overage_lookup_key, overage_price_cents, "
+    "overage_per_units, trial_days, trial_quota_units, quantity_rule, key_limit, sort_order, archived_at"
 )
 
 
@@ -71,7 +73,8 @@ async def update_account(db: Database, account: Account) -> None:
     """Write what the control plane may change of an account over its row, and the epoch of the change."""
     await db.execute(
         "UPDATE account SET plan = $2, status = $3, suspended_reason = $4, quota_units = $5, rate = $6,"
-        " override_reason = $7, epoch = $8 WHERE id = $1",
+        " override_reason = $7, granted_units = $8, billing_hold = $9, billing_hold_url = $10,"
+        " period_anchor = $11, epoch = $12 WHERE id = $1",
         account.id,
         account.plan_slug,
         account.status.value,
@@ -79,8 +82,23 @@ async def update_account(db: Database, account: Account) -> None:
         account.quota_units,
         account.rate,
         account.override_reason,
+        account.granted_units,
+        account.billing_hold,
+        account.billing_hold_url,
+        account.period_anchor,
         account.epoch,
     )
+
+
+async def account_by_customer(db: Database, customer_id: str) -> Account | None:
+    """Return the account that a customer of Stripe is linked to, or None."""
+    row = await db.fetchrow(f"SELECT {_ACCOUNT} FROM account WHERE stripe_customer_id = $1", customer_id)
+    return None if row is None else _account(row)
+
+
+async def update_customer(db: Database, account_id: UUID, customer_id: str | None) -> None:
+    """Write which customer of Stripe an account is; it decides nothing, so no epoch is taken."""
+    await db.execute("UPDATE account SET stripe_customer_id = $2 WHERE id = $1", account_id, customer_id)
 
 
 async def plans(db: Database) -> tuple[Plan, ...]:
@@ -114,19 +132,16 @@ async def lock_plans(db: Database) -> tuple[Plan, ...]:
 
 async def insert_plan(db: Database, plan: Plan, epoch: int) -> None:
     """Insert a plan."""
-    places = ", ".join(f"${number}" for number in range(1, 15))
-    await db.execute(f"INSERT INTO plan ({_PLAN}, epoch) VALUES ({places}, NULL, $15)", *_values(plan), epoch)
+    values = (*_values(plan), None, epoch)
+    places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+    await db.execute(f"INSERT INTO plan ({_PLAN}, epoch) VALUES ({places})", *values)
 
 
 async def update_plan_row(db: Database, plan: Plan, epoch: int) -> None:
     """Write a plan over the one with its slug and put it on offer."""
-    columns = _PLAN.split(", ")[:-1]
+    columns = (*_PLAN.split(", "), "epoch")
     assignments = ", ".join(f"{column} = ${number}" for number, column in enumerate(columns, 1))
-    await db.execute(
-        f"UPDATE plan SET {assignments}, archived_at = NULL, epoch = $15 WHERE slug = $1",
-        *_values(plan),
-        epoch,
-    )
+    await db.execute(f"UPDATE plan SET {assignments} WHERE slug = $1", *_values(plan), None, epoch)
 
 
 async def archive_plans(db: Database, slugs: Sequence[str], epoch: int) -> None:
@@ -152,6 +167,13 @@ def _values(plan: Plan) -> tuple[object, ...]:
         plan.rate,
         None if plan.scopes is None else sorted(plan.scopes),
         plan.overage,
+        plan.billed_units,
+        plan.overage_lookup_key,
+        plan.overage_price_cents,
+        plan.overage_per_units,
+        plan.trial_days,
+        plan.trial_quota_units,
+        plan.quantity_rule,
         plan.key_limit,
         plan.sort_order,
     )

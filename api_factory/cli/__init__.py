@@ -17,6 +17,7 @@ from api_factory.cli import output
 _COMMANDS = {
     "demo": ("api_factory.cli.demo", "Serve with demo data and print a key to try it with."),
     "serve": ("api_factory.cli.serving", "Serve the API."),
+    "worker": ("api_factory.cli.working", "Work in the background, without a server."),
     "migrate": ("api_factory.cli.migrations", "Bring the tables of the database up to date."),
     "doctor": ("api_factory.cli.doctor", "Say what is wrong and how to mend it."),
     "new": ("api_factory.cli.packages", "Write a package of actions to start from."),
@@ -24,6 +25,8 @@ _COMMANDS = {
     "account": ("api_factory.cli.accounts", "Create and change accounts."),
     "plan": ("api_factory.cli.plans", "List plans, or apply a file of them."),
     "usage": ("api_factory.cli.usage", "Show what was used, and check the ledger."),
+    "billing": ("api_factory.cli.billing", "Keep Stripe and this server in step."),
+    "notice": ("api_factory.cli.notices", "List notices by webhook and mail, and send them again."),
     "schema": ("api_factory.cli.sdl", "Print the GraphQL schema."),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +10,7 @@ import click
 from api_factory.cli import output
 from api_factory.cli.serving import Options, run, serve_options
 from api_factory.cli.session import actor
+from api_factory.cli.stand_in import StandIn
 from api_factory.errors import ConfigurationError, NotFound
 
 if TYPE_CHECKING:
@@ -32,8 +34,18 @@ _PAGE = 100
 def demo_command(
     context: click.Context, host: str, port: int, workers: int, modules: tuple[str, ...]
 ) -> None:
-    """Serve with demo data: an account, a fresh key, and a call to copy. Not for production."""
-    context.exit(run(Options(host, port, workers, modules), _prepare, check=_refuse_production))
+    """Serve with demo data: an account, a fresh key, a call to copy, and a stand-in for Stripe.
+
+    Not for production. With STRIPE_API_KEY set to a test key it speaks to Stripe itself.
+    """
+    stripe = StandIn()
+
+    async def prepare(engine: Engine, url: str) -> Opening:
+        await asyncio.to_thread(stripe.send_events_to, url)
+        return await _prepare(engine, url, stripe)
+
+    options = Options(host, port, workers, modules)
+    context.exit(run(options, prepare, check=_refuse_production, companion=stripe))
 
 
 def _refuse_production(settings: Settings) -> None:
@@ -44,18 +56,21 @@ def _refuse_production(settings: Settings) -> None:
         )
 
 
-async def _prepare(engine: Engine, url: str) -> Opening:
+async def _prepare(engine: Engine, url: str, stripe: StandIn) -> Opening:
     from api_factory.cli.curl import callable_with, curl_line
     from api_factory.cli.greeting import Opening
     from api_factory.keys import NewKey
 
     account = await _demo_account(engine)
+    if stripe.url is not None:
+        await _stock_up(engine)
     await _revoke_earlier_keys(engine, account.id)
     scopes = tuple(sorted(engine.catalogue.scopes))  # so that every action can be tried
     issued = await engine.keys.create(account.id, NewKey(name=KEY_NAME, scopes=scopes), by=actor())
     line = curl_line(url, issued.secret, callable_with(issued.key, engine.catalogue))
+    facts = {"key": issued.secret, "account": account.public_id}
     return Opening(
-        {"key": issued.secret, "account": account.public_id},
+        facts if stripe.url is None else facts | {"stripe": stripe.url},
         answer=line,
         next_step=f"{_how_to_try()}; Ctrl-C here ends the server",
     )
@@ -65,6 +80,14 @@ def _how_to_try() -> str:
     if output.is_json():
         return "call the address `graphql` with the `key` as Bearer token"
     return "copy the line above into another terminal"
+
+
+async def _stock_up(engine: Engine) -> None:
+    """Have the stand-in sell the plans."""
+    from api_factory.billing.setup import Setup, SetupWish
+
+    wish = SetupWish(plans=await engine.plans.list(), webhook_url=None, return_url=None)
+    await Setup(engine.billing.stripe, wish, apply=True).run()
 
 
 async def _demo_account(engine: Engine) -> Account:

@@ -34,7 +34,7 @@ def doctor_command(context: click.Context, host: str, port: int, modules: tuple[
     if output.is_json():
         output.show_json([asdict(finding) for finding in findings])
     else:
-        _print(findings)
+        print_findings(findings)
     if any(finding.status == "fail" for finding in findings):
         output.next_step("mend what failed, then run `api-factory doctor` again")
         context.exit(1)
@@ -81,7 +81,8 @@ def _examine_database(settings: Settings) -> list[Finding]:
         return [failed_by("database", error)]
 
 
-def _print(findings: list[Finding]) -> None:
+def print_findings(findings: list[Finding]) -> None:
+    """Print each finding on a line, with the way to mend it below."""
     width = max(len(finding.check) for finding in findings)
     for finding in findings:
         status = click.style(f"{finding.status:<4}", fg=_COLOURS[finding.status])

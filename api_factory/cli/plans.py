@@ -41,17 +41,20 @@ def apply(file: Path) -> None:
     plans = load_plans(file)
     changes = at_engine(lambda engine: engine.plans.apply(plans, by=actor()))
     output.show({"created": changes.created, "changed": changes.changed, "archived": changes.archived})
-    output.next_step(f"set API_FACTORY_PLANS_FILE={file.absolute()}, which every start applies")
+    output.next_step(
+        f"set API_FACTORY_PLANS_FILE={file.absolute()}, which every start applies; "
+        "`api-factory billing setup` makes the Stripe prices of new plans"
+    )
 
 
 def _record(plan: Plan) -> dict[str, object]:
+    from api_factory.money import format_amount
+
     return {
         "slug": plan.slug,
         "name": plan.name,
         "description": plan.description,
-        "price": f"{plan.price_cents / 100:.2f} {plan.currency}"
-        if not output.is_json()
-        else plan.price_cents,
+        "price": plan.price_cents if output.is_json() else format_amount(plan.price_cents, plan.currency),
         "currency": plan.currency,
         "interval": plan.billing_interval,
         "stripe_lookup_key": plan.stripe_lookup_key,
@@ -60,6 +63,13 @@ def _record(plan: Plan) -> dict[str, object]:
         "rate": plan.rate,
         "scopes": None if plan.scopes is None else sorted(plan.scopes),
         "overage": plan.overage,
+        "billed_units": plan.billed_units,
+        "overage_lookup_key": plan.overage_lookup_key,
+        "overage_price": plan.overage_price_cents,
+        "overage_per_units": plan.overage_per_units,
+        "trial_days": plan.trial_days,
+        "trial_quota_units": plan.trial_quota_units,
+        "quantity": plan.quantity_rule,
         "key_limit": plan.key_limit,
         "archived": plan.archived,
     }

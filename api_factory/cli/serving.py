@@ -12,7 +12,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
@@ -90,7 +90,26 @@ def serve_command(
     context.exit(run(Options(host, port, workers, modules), prepare))
 
 
-def run(options: Options, prepare: Prepare, *, check: Callable[[Settings], None] | None = None) -> int:
+class Companion(Protocol):
+    """A process beside the server: begun before it, tended while it serves, ended after it."""
+
+    def begin(self, settings: Settings) -> Settings:
+        """Start, and return the settings as they are then."""
+
+    def tend(self) -> None:
+        """Look after the process; called often."""
+
+    def end(self) -> None:
+        """Stop, whether or not it began."""
+
+
+def run(
+    options: Options,
+    prepare: Prepare,
+    *,
+    check: Callable[[Settings], None] | None = None,
+    companion: Companion | None = None,
+) -> int:
     """Serve until a signal asks to stop, and return the exit code.
 
     `prepare` runs on an open engine before the first request; `check` may refuse the settings.
@@ -106,8 +125,13 @@ def run(options: Options, prepare: Prepare, *, check: Callable[[Settings], None]
             check(settings)
         with _listener(options.host, options.port) as listener:
             catalogue = Catalogue.load(settings.actions)
-            with _database(settings) as tend:
-                return _serve(_Start(listener, options, settings, catalogue, tend), prepare, stop)
+            with _beside(companion, settings) as (settings, look_after), _database(settings) as tend:
+
+                def tend_all() -> None:
+                    tend()
+                    look_after()
+
+                return _serve(_Start(listener, options, settings, catalogue, tend_all), prepare, stop)
     except KeyboardInterrupt:  # stopped while it started
         return 0
 
@@ -187,6 +211,17 @@ def _headline(start: _Start) -> str:
     processes = "1 worker" if workers == 1 else f"{workers} workers"
     offered = "1 action" if actions == 1 else f"{actions} actions"
     return f"{start.settings.env}, {processes}, {offered}"
+
+
+@contextlib.contextmanager
+def _beside(companion: Companion | None, settings: Settings) -> Iterator[tuple[Settings, Callable[[], None]]]:
+    if companion is None:
+        yield settings, lambda: None
+        return
+    try:
+        yield companion.begin(settings), companion.tend
+    finally:
+        companion.end()
 
 
 @contextlib.contextmanager

@@ -31,6 +31,41 @@ async def pepper_versions(db: Database) -> list[int]:
     return [row["version"] for row in rows]
 
 
+async def newest_event_at(db: Database) -> datetime | None:
+    """Return when the newest event of Stripe was made that arrived here, or None."""
+    moment: datetime | None = await db.fetchval("SELECT max(created_at) FROM stripe_event")
+    return moment
+
+
+async def has_event(db: Database, event_id: str) -> bool:
+    """Tell whether an event of Stripe arrived here."""
+    return bool(await db.fetchval("SELECT EXISTS (SELECT FROM stripe_event WHERE event_id = $1)", event_id))
+
+
+async def count_of_other_mode(db: Database, livemode: bool) -> int:
+    """Count the subscriptions that were bought in the other of Stripe's modes."""
+    return int(await db.fetchval("SELECT count(*) FROM subscription WHERE livemode <> $1", livemode))
+
+
+async def unmapped_prices(db: Database) -> list[str]:
+    """Return the prices that somebody pays and that no plan is known of."""
+    rows = await db.fetch(
+        "SELECT DISTINCT price_id FROM subscription WHERE attention = 'unknown_price' AND state <> 'ended'"
+        " AND price_id IS NOT NULL ORDER BY 1"
+    )
+    return [row["price_id"] for row in rows]
+
+
+async def troubled_events(db: Database) -> tuple[int, int]:
+    """Count the events that wait for a person and those that failed for days."""
+    row = await db.fetchrow(
+        "SELECT count(*) FILTER (WHERE state = 'needs_attention') AS waiting,"
+        " count(*) FILTER (WHERE state = 'dead') AS dead FROM stripe_event"
+        " WHERE state IN ('needs_attention', 'dead')"
+    )
+    return (0, 0) if row is None else (row["waiting"], row["dead"])
+
+
 async def missing_partitions(db: Database) -> list[str]:
     """Return the months, this one and the next, that have no partition of `usage_event`."""
     rows = await db.fetch(

@@ -122,6 +122,7 @@ class KeySnapshot:
     key_epoch: int
     account_epoch: int
     account_status: str
+    pay_url: str | None = field(repr=False)
     rates: tuple[Rate, ...]
     plan_scopes: frozenset[str] | None
     cap_units: int | None

@@ -277,7 +277,7 @@ async def read_snapshot(source: Source, key_id: UUID) -> Reading:
         SELECT change.epoch AS change_epoch, now_at, key.id, key.account, key.livemode, key.name,
                {_STATUS} AS status, key.scopes, key.allowed_actions, key.cidrs, key.metadata, key.expires_at,
                key.cap_units, key.trusted_documents_only, key.epoch,
-               account.plan, account.status AS account_status,
+               account.plan, account.status AS account_status, account.billing_hold_url,
                greatest(account.epoch, plan.epoch) AS account_epoch,
                coalesce(account.rate, plan.rate) AS rate, plan.scopes AS plan_scopes,
                ARRAY(SELECT (s.id, s.digest, s.pepper_version::integer, s.not_after) FROM api_key_secret AS s
@@ -347,6 +347,7 @@ def _snapshot(row: asyncpg.Record) -> KeySnapshot:
         key_epoch=row["epoch"],
         account_epoch=row["account_epoch"],
         account_status=row["account_status"],
+        pay_url=row["billing_hold_url"],
         rates=_rates(row["rate"]),
         plan_scopes=None if granted is None else frozenset(granted),
         cap_units=row["cap_units"],

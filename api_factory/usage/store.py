@@ -25,7 +25,7 @@ _STANDING = """
 SELECT period.starts AS period_start, period.ends AS period_end,
        coalesce(quota.used, 0) AS used, coalesce(quota.reserved, 0) AS reserved,
        CASE WHEN $3 <> '00000000-0000-0000-0000-000000000000'::uuid THEN api_key.cap_units
-            WHEN $2 THEN coalesce(account.quota_units, plan.quota_units)
+            WHEN $2 THEN coalesce(account.quota_units, account.granted_units, plan.quota_units)
             ELSE plan.test_quota_units END AS included,
        NOT $2 OR plan.overage = 'hard' OR $3 <> '00000000-0000-0000-0000-000000000000'::uuid AS is_hard,
        extract(epoch FROM period.ends - af_now())::float8 AS reset_seconds
@@ -202,7 +202,7 @@ async def has_expired_events(db: Database, months: int) -> bool:
 _OVER = """
 SELECT count(*) FILTER (WHERE used::numeric * 100 >= hard::numeric * 80) AS over_80,
        count(*) FILTER (WHERE used >= hard) AS over_100
-FROM (SELECT quota.used, coalesce(account.quota_units, plan.quota_units) AS hard
+FROM (SELECT quota.used, coalesce(account.quota_units, account.granted_units, plan.quota_units) AS hard
       FROM quota JOIN account ON account.id = quota.account_id
       JOIN plan ON plan.slug = account.plan AND plan.overage = 'hard'
       WHERE quota.key_id = $1 AND quota.livemode AND quota.period_end > af_now()

@@ -52,7 +52,8 @@ def folder() -> Iterator[Path]:
 def environment(folder: Path) -> dict[str, str]:
     """The environment of a user with nothing set but where his files are; no database is named."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("API_FACTORY_")}
-    kept.pop("DATABASE_URL", None)
+    for name in ("DATABASE_URL", "STRIPE_API_KEY", "STRIPE_API_BASE", "STRIPE_WEBHOOK_SECRET"):
+        kept.pop(name, None)
     return {**kept, "API_FACTORY_DATA_DIR": str(folder / "data"), "PYTHONPATH": str(ROOT), "NO_PROXY": "*"}
 
 

@@ -112,7 +112,7 @@ def test_a_file_of_plans_is_applied_once_and_stays(here: Run, folder: Path) -> N
     (plan,) = here("plan", "list", "--json").json
     assert (plan["slug"], plan["price"], plan["currency"], plan["quota_units"]) == ("solo", 900, "usd", 10)
     assert len(here("plan", "list", "--archived", "--json").json) == 4
-    assert "9.00 usd" in here("plan", "list").stdout
+    assert "9.00 USD" in here("plan", "list").stdout
 
 
 def test_a_bad_file_of_plans_changes_nothing(here: Run, folder: Path) -> None:

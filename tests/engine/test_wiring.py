@@ -110,6 +110,7 @@ async def test_the_background_does_its_work(settings: Settings) -> None:
         *("heartbeat", "reaper", "orphans", "idempotency entries left", "expired outcomes", "last used"),
         *("live workers", "limits"),
         *("partitions", "retention", "verify", "pool gauge"),
+        *("notices", "old notices", "metered units", "grace clock", "inbox retention"),
     }
     for periodic in work.values():
         await periodic._work()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("api_factory", "api", "schema", "admin")
+PACKAGES = ("api_factory", "api", "schema", "admin", "fake_stripe")
 LEFT_OUT = {".pyc", ".pyo"}
 
 

@@ -64,7 +64,7 @@ def test_the_policy_of_every_root_field_is_the_one_that_the_sdl_prints(guarded: 
                 assert (policy.scopes is None) == (coordinate in PUBLIC)
                 seen += 1
     root_fields = [*guarded.core.query_type.fields, *guarded.core.mutation_type.fields]
-    assert seen == len(root_fields) == 32
+    assert seen == len(root_fields) == 34
 
 
 def test_an_action_prints_its_cost_its_rates_and_its_scope(guarded: Any, catalogue: Catalogue) -> None:

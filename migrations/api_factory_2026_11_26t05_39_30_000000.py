@@ -1,0 +1,39 @@
+"""The indexes of billing, and what a subscription grants in the ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+from piccolo.engine.finder import engine_finder
+
+from api_factory.db import Engine
+
+ID = "2026-11-26T05:39:30:000000"
+VERSION = "1.38.0"
+DESCRIPTION = "Indexes of billing"
+
+SCRIPTS = Path(__file__).resolve().parent / "sql"
+
+
+async def _run(script: str) -> None:
+    engine = engine_finder()
+    if not isinstance(engine, Engine):
+        raise TypeError("piccolo_conf.DB must be an api_factory.db.Engine")
+    await engine.run_script((SCRIPTS / script).read_text())
+
+
+async def _up() -> None:
+    await _run("0004_billing.sql")
+
+
+async def _down() -> None:
+    await _run("0004_billing_down.sql")
+
+
+async def forwards() -> MigrationManager:
+    """Add the indexes and let the ledger count grants."""
+    manager = MigrationManager(migration_id=ID, app_name="api_factory", description=DESCRIPTION)
+    manager.add_raw(_up)
+    manager.add_raw_backwards(_down)
+    return manager

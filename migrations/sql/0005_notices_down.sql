@@ -1,0 +1,2 @@
+DROP TABLE notice_delivery;
+DROP TABLE notice;
