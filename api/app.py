@@ -94,7 +94,13 @@ class _Faces:
 
 def _routes(engine: Engine, sdl: str) -> list[BaseRoute]:
     forms = forms_of(engine.catalogue)
-    actions = ActionRoutes(engine.guard, forms, engine.settings.operation_timeout_seconds)
+    settings = engine.settings
+    actions = ActionRoutes(
+        engine.guard,
+        forms,
+        settings.operation_timeout_seconds,
+        body_timeout_seconds=settings.body_timeout_seconds,
+    )
     return [
         *actions.routes(),
         *HealthRoutes(engine).routes(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
@@ -9,20 +10,30 @@ from urllib.parse import parse_qsl
 from pydantic_core import from_json
 from starlette.requests import Request
 
-from api_factory.errors import RequestMalformed, UnsupportedMediaType
+from api_factory.errors import BodyTooSlow, RequestMalformed, UnsupportedMediaType
 
 _MOST_PARAMETERS: Final = 100
 _UTF_8: Final = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
-async def read_object(request: Request) -> Mapping[str, object]:
+async def read_body(request: Request, timeout_seconds: float) -> bytes:
+    """Return the body, read once. Raises `BodyTooSlow` when it does not arrive in time."""
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await request.body()
+    except TimeoutError:
+        raise BodyTooSlow from None
+
+
+async def read_object(request: Request, timeout_seconds: float) -> Mapping[str, object]:
     """Return the JSON object in the body; an empty body is an empty object.
 
     Raises:
+        BodyTooSlow: It does not arrive in time.
         UnsupportedMediaType: The body is not declared to be JSON in UTF-8.
         RequestMalformed: It is not JSON (RFC 8259), is nested deeper than 200, or is no object.
     """
-    body = await request.body()
+    body = await read_body(request, timeout_seconds)
     if not body:
         return {}
     _check_media_type(request.headers.get("content-type", ""))

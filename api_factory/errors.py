@@ -55,6 +55,16 @@ class NotAcceptable(BadUserInput):
     status = 406
 
 
+class BodyTooSlow(BadUserInput):
+    """The body did not arrive in the time this server waits; send it again."""
+
+    status = 408
+
+    def __init__(self) -> None:
+        """Close the connection, on which the rest of the body may still come."""
+        super().__init__(headers={"Connection": "close"})
+
+
 class BodyTooLarge(BadUserInput):
     """The body is larger than this server accepts; send less."""
 

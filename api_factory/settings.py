@@ -163,6 +163,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=1_000_000, ge=1_000, le=100_000_000, description="Largest request body that is read."
     )
+    body_timeout_seconds: float = Field(
+        default=30.0, gt=0, le=600, description="Longest time in which a request body must have arrived."
+    )
     max_operation_cost: int = Field(
         default=10_000, ge=1, description="Most units that one GraphQL operation may cost."
     )

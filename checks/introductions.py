@@ -21,7 +21,27 @@ GRAPHQL: Final = """\
 The whole schema with its applied directives: [schema.graphql](schema.graphql), here with the built-in actions
 only; a running server shows its own at `/schema.graphql`. The directives printed are the ones enforced, in
 one pass over the selected fields and before any resolver runs: see [the guard](../explanation/guard.md) and
-[the directives](../explanation/directives.md)."""
+[the directives](../explanation/directives.md).
+
+## Requests
+
+`POST /graphql` with `Content-Type: application/json` and one operation, or a query by `GET` with the same
+names as parameters and an `Accept` that names `application/graphql-response+json` or `application/json`.
+Batches, uploads and subscriptions are not served.
+
+- `query`: the text of the document.
+- `documentId`, in its place: an id of [the manifest](../how-to/use-persisted-documents.md), or `sha256:` and
+  the hash of a document.
+- `operationName`: which operation, when the document has several.
+- `variables`: an object.
+- `extensions.persistedQuery`: `{"version": 1, "sha256Hash": …}`, Apollo's automatic persisted queries.
+- `extensions.cost`: `true` to be told [the cost](../explanation/limits.md#what-an-operation-costs) in the
+  reply, `"dryRun"` to be told nothing else.
+
+What is refused before it runs has `errors` and no `data`, at most five of them, each with `extensions.code`.
+What the guard refuses has its own status for every client; a wrong document has 400, or 200 for a client that
+accepts `application/json` only: [error codes](errors.md), and
+[what a request meets](../explanation/graphql-hardening.md) on its way."""
 
 METRICS: Final = """\
 `GET /metrics`, in the Prometheus text format. With several workers every counter is the sum over all of them.

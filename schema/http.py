@@ -25,6 +25,7 @@ from api_factory.errors import (
 )
 from api_factory.ids import new_request_id
 from api_factory.usage import IdempotencyRequest, Outcome, idempotency_request
+from schema.arrival import Arrivals
 from schema.build import GuardedSchema
 from schema.context import Context
 from schema.costs import priced, with_cost
@@ -70,6 +71,7 @@ class GraphQLHTTP:
         self._documents = Documents(schema.core)
         trusted = load_trusted(engine.settings.trusted_documents, self._documents)
         self._sources = Sources(self._documents, trusted, UnseenDocuments(engine))
+        self._arrivals = Arrivals(engine.settings.body_timeout_seconds)
         # Everybody may ask for them, without a key and many times in one operation.
         self._plans = Remembered(lambda: engine.plans.list(), PLANS_SECONDS, engine.clock.monotonic)
 
@@ -107,7 +109,8 @@ class GraphQLHTTP:
             self._check_path(scope)
             if media is None:
                 raise NotAcceptable
-            request = await read_request(scope, headers, receive, self._engine.settings.max_body_bytes)
+            max_body_bytes = self._engine.settings.max_body_bytes
+            request = await read_request(scope, headers, receive, max_body_bytes, self._arrivals)
             credentials = from_headers(scope["headers"], _address(scope))
             idempotency = _idempotency(scope, headers, request)
             return await self._answer(request, credentials, media, request_id, idempotency)

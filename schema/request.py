@@ -15,6 +15,7 @@ from api_factory.errors import (
     RequestMalformed,
     UnsupportedMediaType,
 )
+from schema.arrival import Arrivals
 from schema.costs import asks_for_cost
 from schema.media import GRAPHQL, JSON, names_graphql
 
@@ -60,20 +61,23 @@ def headers_of(pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
     return found
 
 
-async def read_request(scope: Any, headers: Headers, receive: Any, max_body_bytes: int) -> GraphQLRequest:
+async def read_request(
+    scope: Any, headers: Headers, receive: Any, max_body_bytes: int, arrivals: Arrivals
+) -> GraphQLRequest:
     """Read a request by POST or GET.
 
     Raises:
         MethodNotAllowed: The method is another one.
         NotAcceptable: A GET does not ask for a GraphQL media type, so it may come from any web page.
         UnsupportedMediaType: The body is not said to be JSON in UTF-8.
+        BodyTooSlow: The body did not arrive in time.
         BodyTooLarge: The body has more bytes than allowed; reading stops there.
         RequestMalformed: The JSON, or a member of it, is not what it must be.
         ClientGone: The client hung up.
     """
     if scope["method"] == "POST":
         _check_content(headers)
-        body = await _read_body(headers, receive, max_body_bytes)
+        body = await arrivals.within_time(_read_body(headers, receive, max_body_bytes))
         return _request(_loads(body, "The body"), body, is_get=False)
     if scope["method"] == "GET":
         if not names_graphql(headers.get(b"accept", "")):

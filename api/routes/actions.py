@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import api_factory
-from api.bodies import read_object, read_query
+from api.bodies import read_body, read_object, read_query
 from api.forms import Form
 from api.openapi import ACTIONS_PATH, ECHO_PATH, OPENAPI_PATH, PING_PATH, document
 from api.problems import MEDIA_TYPE as PROBLEM
@@ -36,8 +36,16 @@ _ENVELOPE: Final = frozenset({"action", "arguments"})
 class ActionRoutes:
     """Answers calls of actions with `{"data": …, "units": …, "requestId": …}`."""
 
-    def __init__(self, guard: Guard, forms: Mapping[str, Form], timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        forms: Mapping[str, Form],
+        timeout_seconds: float,
+        *,
+        body_timeout_seconds: float = 30.0,
+    ) -> None:
         """Offer these actions; one that runs longer than the timeout is given up and costs nothing."""
+        self._body_timeout_seconds = body_timeout_seconds
         self._guard = guard
         self._forms = forms
         self._asks = {name: _ask(form.action) for name, form in forms.items()}
@@ -61,23 +69,40 @@ class ActionRoutes:
 
     async def echo(self, request: Request) -> Response:
         """Call `echo` with `text` from the query or, by POST, from the body."""
-        arguments = await read_object(request) if request.method == "POST" else read_query(request)
+        arguments = await self._read(request) if request.method == "POST" else read_query(request)
         return await self._call(request, "echo", arguments)
 
     async def actions(self, request: Request) -> Response:
         """List the actions or, by POST, call the one that the body names."""
         if request.method != "POST":
             return Response(self._catalogue, media_type="application/json")
-        name, arguments = _envelope(await read_object(request))
+        name, arguments = _envelope(await self._read(request))
         return await self._call(request, name, arguments)
 
     async def named(self, request: Request) -> Response:
         """Call the action that the path names with the arguments in the body."""
-        return await self._call(request, request.path_params["name"], await read_object(request))
+        return await self._call(request, request.path_params["name"], await self._read(request))
 
     async def openapi(self, request: Request) -> Response:
         """Describe all of this in OpenAPI 3.1."""
         return Response(self._openapi, media_type="application/json")
+
+    async def _read(self, request: Request) -> Mapping[str, object]:
+        return await read_object(request, self._body_timeout_seconds)
+
+    async def _idempotency(self, request: Request) -> IdempotencyRequest | None:
+        texts = request.headers.getlist("idempotency-key")
+        if not texts:
+            return None
+        scope = request.scope
+        body = await read_body(request, self._body_timeout_seconds)
+        return idempotency_request(
+            ", ".join(texts),
+            method=scope["method"],
+            path=scope["path"],
+            query=scope["query_string"],
+            body=body,
+        )
 
     async def _call(self, request: Request, name: str, arguments: Mapping[str, object]) -> Response:
         form = self._forms.get(name)
@@ -86,7 +111,7 @@ class ActionRoutes:
         keywords = form.read(arguments)
         state = request.scope["state"]
         credentials = from_headers(request.scope["headers"], state["address"])
-        idempotency = await _idempotency(request)
+        idempotency = await self._idempotency(request)
         admission = await self._guard.admit(credentials, self._asks[name], state["request_id"], idempotency)
         if admission.caller.key_id:
             log.bind(account_id=admission.caller.account_id, key_id=admission.caller.key_id)
@@ -161,17 +186,6 @@ def _envelope(body: Mapping[str, object]) -> tuple[str, Mapping[str, object]]:
     if not isinstance(name, str) or not isinstance(arguments, dict) or not body.keys() <= _ENVELOPE:
         raise BadUserInput('Send {"action": NAME, "arguments": {…}} and nothing else.')
     return name, arguments
-
-
-async def _idempotency(request: Request) -> IdempotencyRequest | None:
-    texts = request.headers.getlist("idempotency-key")
-    if not texts:
-        return None
-    scope = request.scope
-    body = await request.body()
-    return idempotency_request(
-        ", ".join(texts), method=scope["method"], path=scope["path"], query=scope["query_string"], body=body
-    )
 
 
 def _with_facts(written: bytes, admission: Admission) -> bytes:

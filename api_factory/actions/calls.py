@@ -23,6 +23,7 @@ SERVER_CODES: Final = frozenset(
         "NOT_FOUND",
         "OPERATION_RESOLUTION_FAILURE",
         "PAYMENT_REQUIRED",
+        "PERSISTED_QUERY_NOT_FOUND",
         "QUERY_TOO_COMPLEX",
         "QUOTA_EXCEEDED",
         "RATE_LIMITED",

@@ -298,6 +298,22 @@ def test_actions_that_cannot_be_served_stop_the_start_with_their_sentence(
     assert "Traceback" not in outcome.stderr
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_manifest_that_does_not_fit_the_schema_stops_the_start_with_its_sentence(
+    apart: Run, folder: Path, fresh_database_url: str, workers: str
+) -> None:
+    manifest = folder / "trusted.json"
+    manifest.write_text('{"say": "{ nothing }"}')
+    outcome = apart(
+        *("serve", "--port", "0", "--workers", workers),
+        DATABASE_URL=fresh_database_url,
+        API_FACTORY_TRUSTED_DOCUMENTS=str(manifest),
+    )
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert "API_FACTORY_TRUSTED_DOCUMENTS: the document 'say' is refused" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
 def test_actions_that_cannot_be_loaded_stop_the_start_before_a_database_is_made(
     apart: Run, folder: Path
 ) -> None:
