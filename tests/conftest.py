@@ -182,4 +182,4 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path != clients:
         return None
     named = (config.invocation_params.dir / argument.partition("::")[0] for argument in config.args)
-    return None if any(path.is_relative_to(clients) for path in named) else True
+    return None if any(path.resolve().is_relative_to(clients.resolve()) for path in named) else True

@@ -18,7 +18,7 @@ from gql.transport.requests import RequestsHTTPTransport
 from tests.clients.conftest import Server
 
 ECHO = "query Echo($text: String!) { echo(text: $text) }"
-LIMITED = "2/2second"
+LIMITED = "1/3second"
 
 Execute = Callable[..., Awaitable[Any]]
 

@@ -64,7 +64,7 @@ def test_a_key_without_the_scope_is_refused_with_code_and_status(
 def test_a_client_that_waits_as_long_as_it_is_told_is_answered(
     server: Server, node: Node, client: str
 ) -> None:
-    found = node(f"{client}.mjs", "retry", key=server.key(rate="2/2second"))
+    found = node(f"{client}.mjs", "retry", key=server.key(rate="1/3second"))
     statuses = [request["status"] for request in found["requests"]]
     assert found["data"] == {"echo": "at last"}
     assert set(statuses) == {200, 429}
