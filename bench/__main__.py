@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from bench import machine, report, results
 from bench.cores import divide_cores
@@ -20,7 +21,7 @@ from bench.environments import LOCAL, find_node
 from bench.failure import BenchFailed
 from bench.ground import ground
 from bench.results import Results
-from bench.rounds import Pace, measure
+from bench.rounds import Pace, hold, measure
 from bench.suites import Suite, chosen, suites, without_node
 from bench.wrk import find_wrk
 
@@ -40,6 +41,8 @@ def main() -> int:
         if options.list:
             print(_listed(selected))
             return 0
+        if options.hold:
+            _hold(selected, options.hold)
         found = _run(selected, left_out, options)
     except BenchFailed as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -71,6 +74,15 @@ def _run(selected: Sequence[Suite], left_out: tuple[str, ...], options: argparse
     )
 
 
+def _hold(selected: Sequence[Suite], name: str) -> NoReturn:
+    suite = next((each for each in selected if name in [one.name for one in each.contenders]), None)
+    if suite is None:
+        raise BenchFailed(f"No contender is called {name!r}; --list names them.")
+    find_wrk()
+    with ground(divide_cores()) as made:
+        hold(suite, name, made, _say)
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python3 dev.py bench",
@@ -82,6 +94,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=_count, help="of each contender in each round; 4 unless given")
     parser.add_argument("--only", type=_names, default=(), metavar="NAME,...", help="tables or contenders")
     parser.add_argument("--list", action="store_true", help="print the names of all, and measure nothing")
+    parser.add_argument("--hold", metavar="NAME", help="keep one under load, for a profiler to look at")
     parser.add_argument("--out", type=Path, metavar="DIRECTORY", help="where to write the results")
     options = parser.parse_args()
     options.rounds = options.rounds or (2 if options.quick else 5)

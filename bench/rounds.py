@@ -6,14 +6,18 @@ import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final, NoReturn
 
 from bench.commits import NAME, TITLE, BareCommits
 from bench.contenders import Contender, Server
+from bench.failure import BenchFailed
 from bench.figures import Sample
 from bench.ground import Ground
 from bench.results import Row, Table
 from bench.servers import Served
 from bench.suites import Suite
+
+HOLD_SECONDS: Final = 10
 
 Say = Callable[[str], None]
 
@@ -50,6 +54,24 @@ def measure(suite: Suite, ground: Ground, pace: Pace, say: Say) -> Table:
             if commits is not None:
                 samples.setdefault(NAME, []).append(commits.sample(pace.seconds))
         return _table(suite, samples)
+
+
+def hold(suite: Suite, name: str, ground: Ground, say: Say) -> NoReturn:
+    """Keep one contender under load until somebody interrupts, for a profiler to look at its process.
+
+    Raises:
+        BenchFailed: The suite has no such contender, or it cannot be started, answers wrong, or ends.
+    """
+    contender = next((each for each in suite.contenders if each.name == name), None)
+    if contender is None:
+        raise BenchFailed(f"The table {suite.name} has no {name!r}.")
+    program = contender.server.program(ground)
+    with Served(program, ground.cores, ground.directory / "held.log") as served:
+        served.check(contender.request, is_guarded=contender.is_guarded)
+        say(f"{contender.title} is process {served.pid}, under load until you press Ctrl-C")
+        while True:
+            sample = _sample(suite, served, contender, HOLD_SECONDS)
+            say(f"{sample.requests_per_second:8.0f}/s {sample.cpu_us:8.1f} us CPU")
 
 
 def _start(suite: Suite, ground: Ground, stack: contextlib.ExitStack) -> dict[Server, Served]:

@@ -44,6 +44,13 @@ def test_a_name_that_nobody_has_ends_it_before_anything_is_started(
     assert capsys.readouterr().err.startswith("Error: Nothing is called 'nobody'. There are: ")
 
 
+def test_who_is_not_there_is_not_held_under_load(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--hold", "nobody") == 1
+    assert capsys.readouterr().err == "Error: No contender is called 'nobody'; --list names them.\n"
+
+
 @pytest.mark.parametrize("count", ["0", "-1", "many"])
 def test_no_rounds_are_not_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], count: str
