@@ -136,10 +136,9 @@ class Emitter:
         if place is None:
             return [f"{value} = {quoted(parent.name)}"]
         spot = _Spot(place, self.source.bind(place, "place"), f"(at, {quoted(key)}, {quoted(parent.name)})")
-        settle = awaited.lines(value, f"{spot.name}.settled({value}, {spot.at}, state)")
         attribute = attribute_of(place.field)
         if attribute is not None:
-            lines = [f"{value} = source.{attribute}", *self._completion(place.type, spot, value, settle)]
+            lines = [f"{value} = source.{attribute}", *self._completion(place.type, spot, value, awaited)]
         else:
             resolve = place.field.resolve or default_field_resolver
             given = keywords(place, spot.name, self.source.bind, self._operation.always_given)
@@ -151,9 +150,9 @@ class Emitter:
             # A function that is marked as one of coroutines may still return what is none.
             is_async = iscoroutinefunction(resolve)
             here = (
-                _rescue(spot, value, settle)
+                spot.rescued(value, awaited)
                 if is_async
-                else self._completion(place.type, spot, value, settle)
+                else self._completion(place.type, spot, value, awaited)
             )
             lines += ["else:", *indented(here)]
         return [
@@ -180,40 +179,40 @@ class Emitter:
     def _finish(self, spot: _Spot) -> str:
         """Write the function that awaits what a resolver returned, and completes it."""
         name = self.source.new_name("finish")
-        inner = _Spot(spot.place, spot.name, "at", "complete")
-        settle = _Awaited("await ").lines("value", "value")
-        lines = ["value = await value", *self._completion(spot.place.type, inner, "value", settle)]
+        inner = _Spot(spot.place, spot.name, "at", is_awaited=True)
+        completion = self._completion(spot.place.type, inner, "value", _Awaited("await "))
+        lines = ["value = await value", *completion]
         caught = ["except Exception as error:", f"    return {spot.name}.caught(error, at, state)"]
         body = ["try:", *indented(lines), *caught, "return value"]
         self.source.add(f"async def {name}(value, at, state):", body)
         return name
 
     def _completion(
-        self, declared: GraphQLOutputType, spot: _Spot, value: str, settle: list[str]
+        self, declared: GraphQLOutputType, spot: _Spot, value: str, awaited: _Awaited
     ) -> list[str]:
-        """Return the lines that complete a value in place; `settle` stands where it may be a coroutine."""
+        """Return the lines that complete a value in place; `awaited` is what becomes of a coroutine."""
         is_non_null = isinstance(declared, GraphQLNonNull)
         named: Any = declared.of_type if isinstance(declared, GraphQLNonNull) else declared
-        rescue = _rescue(spot, value, settle)
+        settle, rescue = spot.settled(value, awaited), spot.rescued(value, awaited)
         unusual = _UNUSUAL.get(str(named))
         if unusual is not None:
             nullable = "" if is_non_null else f"{value} is not None and "
             return [f"if {nullable}({unusual.format(v=value)}):", *indented(rescue)]
         if is_leaf_type(named):
-            lines = self._leaf(named, spot, value, settle)
+            lines = self._leaf(named, spot, value, awaited)
         elif isinstance(named, GraphQLList):
             items = self._items(named.of_type, spot.place)
             lines = [f"if {value}.__class__ in LISTS:", f"    {value} = {items}({value}, {spot.at}, state)"]
             lines += [*indented(settle), "else:", *indented(rescue)]
         elif is_abstract_type(named):
-            lines = self._abstract(named, spot, value, settle)
+            lines = self._abstract(named, spot, value, awaited)
         else:
             select = self._typed(named, spot.place)
             lines = [f"if {value}.__class__ in PLAIN:", f"    {value} = {select}({value}, {spot.at}, state)"]
             lines += [*indented(settle), "else:", *indented(rescue)]
         return lines if is_non_null else [f"if {value} is not None:", *indented(lines)]
 
-    def _leaf(self, named: Any, spot: _Spot, value: str, settle: list[str]) -> list[str]:
+    def _leaf(self, named: Any, spot: _Spot, value: str, awaited: _Awaited) -> list[str]:
         written = self.source.bind(named.coerce_output_value, "written")
         return [
             f"if {value}.__class__ in PLAIN:",
@@ -222,12 +221,12 @@ class Emitter:
             f"        {value} = leaf",
             "    else:",
             f"        {value} = {spot.name}.written(leaf, {value})",
-            *indented(indented(settle)),
+            *indented(indented(spot.settled(value, awaited))),
             "else:",
-            *indented(_rescue(spot, value, settle)),
+            *indented(spot.rescued(value, awaited)),
         ]
 
-    def _abstract(self, named: Any, spot: _Spot, value: str, settle: list[str]) -> list[str]:
+    def _abstract(self, named: Any, spot: _Spot, value: str, awaited: _Awaited) -> list[str]:
         possible = self._operation.schema.get_possible_types(named)
         functions = ", ".join(f"{quoted(each.name)}: {self._typed(each, spot.place)}" for each in possible)
         choose = self.source.new_name("choose")
@@ -244,9 +243,9 @@ class Emitter:
         return [
             f"if {value}.__class__ in PLAIN:",
             f"    {value} = {choose}({value}, {spot.at}, state)",
-            *indented(settle),
+            *indented(spot.settled(value, awaited)),
             "else:",
-            *indented(_rescue(spot, value, settle)),
+            *indented(spot.rescued(value, awaited)),
         ]
 
     def _typed(self, named: GraphQLObjectType, place: Place) -> str:
@@ -305,13 +304,11 @@ class Emitter:
         name = self.source.new_name("items")
         place = Place(around.parent, around.field, around.details, declared)
         spot = _Spot(place, self.source.bind(place, "place"), "(at, index, None)")
-        settle = _Awaited("", ("pending = later(pending, index, value)",)).lines(
-            "value", f"{spot.name}.settled(value, {spot.at}, state)"
-        )
+        awaited = _Awaited("", ("pending = later(pending, index, value)",))
         lines = [
             "for index, value in enumerate(items):",
             "    try:",
-            *indented(indented(self._completion(declared, spot, "value", settle))),
+            *indented(indented(self._completion(declared, spot, "value", awaited))),
             "    except Exception as error:",
             f"        value = {spot.name}.caught(error, {spot.at}, state)",
             "    add(value)",
@@ -330,8 +327,16 @@ class _Spot:
     place: Place
     name: str
     at: str
-    rescue: str = "rescue"
-    """What completes an unusual value there: `complete` where it has been awaited."""
+    is_awaited: bool = False
+    """The value has been awaited, inside of a function that cares for the errors of the place."""
+
+    def rescued(self, value: str, awaited: _Awaited) -> list[str]:
+        how = "complete" if self.is_awaited else "rescue"
+        return [f"{value} = {self.name}.{how}({value}, {self.at}, state)", *awaited.lines(value, value)]
+
+    def settled(self, value: str, awaited: _Awaited) -> list[str]:
+        care = value if self.is_awaited else f"{self.name}.settled({value}, {self.at}, state)"
+        return awaited.lines(value, care)
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,15 +346,10 @@ class _Awaited:
     after: tuple[str, ...] = ()
 
     def lines(self, value: str, coroutine: str) -> list[str]:
-        return [
-            f"if {value}.__class__ is CoroutineType:",
-            f"    {value} = {self.how}{coroutine}",
-            *(f"    {line}" for line in self.after),
-        ]
-
-
-def _rescue(spot: _Spot, value: str, settle: list[str]) -> list[str]:
-    return [f"{value} = {spot.name}.{spot.rescue}({value}, {spot.at}, state)", *settle]
+        body = list(self.after)
+        if self.how or coroutine != value:
+            body.insert(0, f"{value} = {self.how}{coroutine}")
+        return [f"if {value}.__class__ is CoroutineType:", *indented(body)] if body else []
 
 
 def _values(lines: list[str]) -> list[str]:

@@ -87,13 +87,20 @@ class Place:
         return get_argument_values(self.field, self.nodes[0], state.variables, None, True)
 
     def rescue(self, value: Any, at: At, state: State) -> Any:
-        """Complete a value that generated code has no short way for; returns a coroutine for an awaitable."""
+        """Complete a value that generated code has no short way for.
+
+        Returns a coroutine for an awaitable; it cares for its errors itself.
+        """
         if is_awaitable(value):
             return self._awaited(value, at, state)
-        return self.complete(value, at, state)
+        completed = self.complete(value, at, state)
+        return self.settled(completed, at, state) if completed.__class__ is CoroutineType else completed
 
     def complete(self, value: Any, at: At, state: State) -> Any:
-        """Complete what has been awaited, as `rescue`: graphql-core awaits a value once and no more."""
+        """Complete what has been awaited: graphql-core awaits a value once and no more.
+
+        Returns a coroutine where something below is to be awaited; its errors are this place's.
+        """
         learn(type(value))
         interpreter, info, path = self._told(at, state)
         return _coroutine(interpreter.complete_value(self.type, self.details, info, path, value, None))
@@ -130,8 +137,11 @@ class Place:
             return self.caught(error, at, state)
 
     async def _awaited(self, value: Any, at: At, state: State) -> Any:
-        completed = self.complete(await value, at, state)
-        return await completed if completed.__class__ is CoroutineType else completed
+        try:
+            completed = self.complete(await value, at, state)
+            return await completed if completed.__class__ is CoroutineType else completed
+        except Exception as error:
+            return self.caught(error, at, state)
 
     async def _typed_later(self, found: Any, value: Any, at: At, state: State) -> Any:
         completed = self.typed(await found, value, at, state)
