@@ -5,6 +5,7 @@ python3 dev.py demo [OPTION...]     start the server with demo data and print a 
 python3 dev.py serve [OPTION...]    start the server
 python3 dev.py test [ARGUMENT...]   run the tests; arguments go to pytest
 python3 dev.py faults [--minutes N] kill, freeze and cut everything under load, again and again for N minutes
+python3 dev.py differential [--minutes N] compare the compiled executor with graphql-core for N minutes
 python3 dev.py lint                 formatting, style, types and import contracts
 python3 dev.py check                everything that is checked besides the tests
 python3 dev.py run COMMAND...       run any command inside the environment, api-factory for one
@@ -42,10 +43,12 @@ COMMANDS = {
     "serve": ["api-factory", "serve"],
     "test": ["python", "-m", "pytest"],
     "faults": ["python", "-m", "pytest", "tests/faults"],
+    "differential": ["python", "-m", "pytest", "tests/schema/compiler"],
     "lint": ["python", "-m", "checks", "--fast"],
     "check": ["python", "-m", "checks"],
     "run": [],
 }
+LONG_RUNS = {"faults": "FAULTS_MINUTES", "differential": "DIFFERENTIAL_MINUTES"}
 KEEPS_DIRECTORY = {"demo", "serve", "run"}
 
 
@@ -150,9 +153,9 @@ def execute(name: str, arguments: list[str]) -> None:
         "PATH": f"{VENV / 'bin'}:{os.environ.get('PATH', os.defpath)}",
     }
     env.pop("PYTHONHOME", None)
-    if name == "faults" and "--minutes" in argv:
+    if name in LONG_RUNS and "--minutes" in argv:
         place = argv.index("--minutes")
-        env["FAULTS_MINUTES"] = minutes(argv[place + 1 : place + 2])
+        env[LONG_RUNS[name]] = minutes(name, argv[place + 1 : place + 2])
         del argv[place : place + 2]
     if name not in KEEPS_DIRECTORY:
         os.chdir(ROOT)
@@ -162,12 +165,12 @@ def execute(name: str, arguments: list[str]) -> None:
         sys.exit(f"{argv[0]}: {error.strerror}")
 
 
-def minutes(words: list[str]) -> str:
-    """Return how long the faults go on, as it was written."""
+def minutes(name: str, words: list[str]) -> str:
+    """Return how long a command goes on, as it was written."""
     try:
         return str(float(words[0]))
     except (IndexError, ValueError):
-        sys.exit("How many minutes? python3 dev.py faults --minutes 30")
+        sys.exit(f"How many minutes? python3 dev.py {name} --minutes 30")
 
 
 def main() -> None:

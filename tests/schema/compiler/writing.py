@@ -35,6 +35,13 @@ LITERALS: Mapping[str, tuple[str, ...]] = {
     "Free": ("5", '"free"', "[1, {a: null}]", "{b: 2}", "LOUD", "0.5"),
     "Fussy": ('"fussy"', '"bad"', "5", '"worse"'),
     "Slow": ('"slow"', "5"),
+    "BigInt": ("5", "9007199254740993"),
+    "Date": ('"2026-01-31"',),
+    "DateTime": ('"2026-01-31T12:00:00Z"', '"2026-01-31T12:00:00+02:00"'),
+    "Decimal": ("1.50", '"2.25"', "7"),
+    "JSON": ("5", '"text"', "[1, {a: null}]", "LOUD", "null"),
+    "Time": ('"12:30:00"',),
+    "UUID": ('"01890a5d-ac96-774b-bcce-b302099a8057"',),
 }
 VALUES: Mapping[str, tuple[Any, ...]] = {
     "String": ("text", "", "\x00", 5, None, ["a"]),
@@ -42,6 +49,12 @@ VALUES: Mapping[str, tuple[Any, ...]] = {
     "Float": (0.5, 3, 1e308, float("inf"), "0.5", False),
     "Boolean": (True, False, 1, "true"),
     "ID": ("id", 7, 0.5, True),
+    "BigInt": (5, 2**60, 2**70, "5"),
+    "Date": ("2026-01-31", "2026-02-28", "2026-02-30", 5),
+    "DateTime": ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00+02:00", "yesterday"),
+    "Decimal": ("1.50", 7, "much"),
+    "Time": ("12:30:00", "23:59:59", "noon"),
+    "UUID": ("01890a5d-ac96-774b-bcce-b302099a8057", "00000000-0000-0000-0000-000000000001", "none"),
 }
 
 
@@ -53,7 +66,7 @@ class Writer:
     random: Random
     literals: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: LITERALS)
     skipped: frozenset[str] = frozenset()
-    """Root fields that are left out."""
+    """Names of fields that are left out."""
     variables: dict[str, str] = field(default_factory=dict)
     fragments: dict[str, tuple[str, str]] = field(default_factory=dict)
     room: int = 30
@@ -83,7 +96,7 @@ class Writer:
     def _selection(self, type_: Any, depth: int) -> str:
         self.room -= 1
         fields = [] if isinstance(type_, GraphQLUnionType) else [*type_.fields.items()]
-        fields = [(name, each) for name, each in fields if depth or name not in self.skipped]
+        fields = [(name, each) for name, each in fields if name not in self.skipped]
         if depth > 5 or self.room < 0:
             fields = [(name, each) for name, each in fields if is_leaf_type(get_named_type(each.type))]
         if self._chance(0.1) or (not fields and (depth > 5 or self.room < 0 or self._chance(0.4))):
