@@ -182,6 +182,9 @@ class Info:
 
     def __getattr__(self, name: str) -> Any:
         """Return any other attribute of the real one."""
+        if name.startswith("__"):
+            # Copying asks for some before there is anything to build from.
+            raise AttributeError(name)
         if self._built is None:
             place = self._place
             self._built = self._state.interpreter().build_resolve_info(

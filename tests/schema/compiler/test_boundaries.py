@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterator
@@ -88,6 +89,11 @@ def test_null_in_a_condition_is_left_to_graphql_core() -> None:
     programs = _programs("query($on: Boolean = true) { text @include(if: $on) }")
     assert _program(programs, on=None) is None
     assert _program(programs) is not None
+
+
+def test_a_fragment_of_another_operation_decides_nothing() -> None:
+    text = "query A { a { id } } query B($on: Boolean!) { ...F } fragment F on Query { text @skip(if: $on) }"
+    assert _program(_programs(text)) is not None
 
 
 def test_an_operation_is_compiled_when_it_has_run_a_few_times() -> None:
@@ -299,3 +305,13 @@ def test_an_error_that_cannot_be_told_ends_a_mutation_as_it_does_in_graphql_core
     )
     seen = _both(judge, schema, "mutation { a b: a }")
     assert (seen.raised, seen.log) == ("RuntimeError: ('unspeakable',)", ["ran"])
+
+
+def test_what_a_resolver_is_told_can_be_copied(judge: Judge) -> None:
+    def resolve(_source: Any, info: Any) -> str:
+        copied = copy.copy(info)
+        return f"{copied.field_name} {copied.path.key} {copied.operation.operation.value}"
+
+    query = GraphQLObjectType("Query", {"text": GraphQLField(GraphQLString, resolve=resolve)})
+    seen = _both(judge, GraphQLSchema(query), "{ a: text }")
+    assert seen.data == [("a", (str, "'text a query'"))]
