@@ -7,6 +7,7 @@ python3 dev.py test [ARGUMENT...]   run the tests; arguments go to pytest
 python3 dev.py clients [ARGUMENT...]  run the tests with other people's clients, of npm and PyPI
 python3 dev.py faults [--minutes N] kill, freeze and cut everything under load, again and again for N minutes
 python3 dev.py bench [OPTION...]    measure the server beside its peers; needs wrk, and node for some of them
+python3 dev.py differential [--minutes N] compare the compiled executor with graphql-core for N minutes
 python3 dev.py lint                 formatting, style, types and import contracts
 python3 dev.py check                everything that is checked besides the tests
 python3 dev.py run COMMAND...       run any command inside the environment, api-factory for one
@@ -47,10 +48,12 @@ COMMANDS = {
     "clients": ["python", "-m", "pytest", "-n", "2", "--dist", "loadfile", "tests/clients"],
     "faults": ["python", "-m", "pytest", "tests/faults"],
     "bench": ["python", "-m", "bench"],
+    "differential": ["python", "-m", "pytest", "tests/schema/compiler"],
     "lint": ["python", "-m", "checks", "--fast"],
     "check": ["python", "-m", "checks"],
     "run": [],
 }
+LONG_RUNS = {"faults": "FAULTS_MINUTES", "differential": "DIFFERENTIAL_MINUTES"}
 KEEPS_DIRECTORY = {"demo", "serve", "run"}
 
 
@@ -166,9 +169,9 @@ def execute(name: str, arguments: list[str]) -> None:
         "PATH": f"{VENV / 'bin'}:{os.environ.get('PATH', os.defpath)}",
     }
     env.pop("PYTHONHOME", None)
-    if name == "faults" and "--minutes" in argv:
+    if name in LONG_RUNS and "--minutes" in argv:
         place = argv.index("--minutes")
-        env["FAULTS_MINUTES"] = minutes(argv[place + 1 : place + 2])
+        env[LONG_RUNS[name]] = minutes(name, argv[place + 1 : place + 2])
         del argv[place : place + 2]
     if name not in KEEPS_DIRECTORY:
         os.chdir(ROOT)
@@ -178,12 +181,12 @@ def execute(name: str, arguments: list[str]) -> None:
         sys.exit(f"{argv[0]}: {error.strerror}")
 
 
-def minutes(words: list[str]) -> str:
-    """Return how long the faults go on, as it was written."""
+def minutes(name: str, words: list[str]) -> str:
+    """Return how long a command goes on, as it was written."""
     try:
         return str(float(words[0]))
     except (IndexError, ValueError):
-        sys.exit("How many minutes? python3 dev.py faults --minutes 30")
+        sys.exit(f"How many minutes? python3 dev.py {name} --minutes 30")
 
 
 def main() -> None:

@@ -272,7 +272,7 @@ def _row(name: str, size_bytes: int, answer: tuple[int, str], milliseconds: floa
 def _demo(new_documents: int) -> Iterator[tuple[str, str]]:
     with tempfile.TemporaryDirectory(prefix="af-") as directory:
         command = [sys.executable, "-m", "api_factory.cli", "demo", "--port", "0", "--json"]
-        child = subprocess.Popen(  # noqa: S603 - our own command
+        child = subprocess.Popen(
             command,
             env={
                 **os.environ,

@@ -37,7 +37,10 @@ def keywords(place: Place, place_name: str, bind: Bind, always_given: Mapping[st
     node = place.nodes[0]
     if not place.field.args:
         return ""
+    out_names = {each.out_name or name for name, each in place.field.args.items()}
     try:
+        if len(out_names) < len(place.field.args):
+            raise NeedsCoercion
         given = {each.name.value: each.value for each in node.arguments or ()}
         parts = [
             part
@@ -49,11 +52,16 @@ def keywords(place: Place, place_name: str, bind: Bind, always_given: Mapping[st
     return "".join(f", {part}" for part in parts)
 
 
+def is_plain_name(name: str) -> bool:
+    """Tell whether Python's text can hold a name as it is; it reads some letters beyond ASCII as others."""
+    return name.isascii() and name.isidentifier() and not iskeyword(name) and name != "__debug__"
+
+
 def _keyword(
     name: str, argument: GraphQLArgument, node: Any, bind: Bind, always_given: Mapping[str, bool]
 ) -> str | None:
     out_name = argument.out_name or name
-    if not out_name.isidentifier() or iskeyword(out_name):
+    if not is_plain_name(out_name):
         raise NeedsCoercion
     if isinstance(node, VariableNode):
         return _variable(out_name, argument, node.name.value, bind, always_given)

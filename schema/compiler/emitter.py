@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
-from keyword import iskeyword
 from types import CoroutineType
 from typing import Any, Final
 
@@ -22,7 +21,6 @@ from graphql import (
     GraphQLOutputType,
     GraphQLSchema,
     OperationDefinitionNode,
-    Undefined,
     is_abstract_type,
     is_leaf_type,
 )
@@ -35,8 +33,9 @@ from graphql.execution.collect_fields import (
 )
 from graphql.execution.executor import default_field_resolver, default_type_resolver
 from graphql.execution.values import VariableValues
+from graphql.pyutils import is_awaitable
 
-from schema.compiler.arguments import keywords
+from schema.compiler.arguments import is_plain_name, keywords
 from schema.compiler.runtime import LISTS, PLAIN, Place, abandon, joined, later
 from schema.compiler.source import Source, indented, quoted
 
@@ -56,8 +55,8 @@ _GLOBALS: Final[dict[str, object]] = {
     "CoroutineType": CoroutineType,
     "LISTS": LISTS,
     "PLAIN": PLAIN,
-    "Undefined": Undefined,
     "abandon": abandon,
+    "is_awaitable": is_awaitable,
     "joined": joined,
     "later": later,
 }
@@ -123,8 +122,9 @@ class Emitter:
         name = self.source.new_name("select")
         lines = ["data = {}"]
         for key, details in grouped.items():
-            lines += self._field(root, key, details, "value", _Awaited("await "))
-            lines.append(f"data[{quoted(key)}] = value")
+            lines += self._field(root, key, details, "value", _Awaited(""))
+            # What awaiting raises is no error of this field: that one has been dealt with below.
+            lines += [*_Awaited("await ").lines("value", "value"), f"data[{quoted(key)}] = value"]
         body = [*_values(lines), *lines, "return data"]
         self.source.add(f"async def {name}(source, at, state):", body)
         return name
@@ -136,10 +136,9 @@ class Emitter:
         if place is None:
             return [f"{value} = {quoted(parent.name)}"]
         spot = _Spot(place, self.source.bind(place, "place"), f"(at, {quoted(key)}, {quoted(parent.name)})")
-        settle = awaited.lines(value, f"{spot.name}.settled({value}, {spot.at}, state)")
         attribute = attribute_of(place.field)
         if attribute is not None:
-            lines = [f"{value} = source.{attribute}", *self._completion(place.type, spot, value, settle)]
+            lines = [f"{value} = source.{attribute}", *self._completion(place.type, spot, value, awaited)]
         else:
             resolve = place.field.resolve or default_field_resolver
             given = keywords(place, spot.name, self.source.bind, self._operation.always_given)
@@ -148,8 +147,14 @@ class Emitter:
             )
             finish = awaited.lines(value, f"{self._finish(spot)}({value}, {spot.at}, state)")
             lines = [f"{value} = {call}", *finish]
-            if not iscoroutinefunction(resolve):
-                lines += ["else:", *indented(self._completion(place.type, spot, value, settle))]
+            # A function that is marked as one of coroutines may still return what is none.
+            is_async = iscoroutinefunction(resolve)
+            here = (
+                spot.rescued(value, awaited)
+                if is_async
+                else self._completion(place.type, spot, value, awaited)
+            )
+            lines += ["else:", *indented(here)]
         return [
             "try:",
             *indented(lines),
@@ -174,52 +179,54 @@ class Emitter:
     def _finish(self, spot: _Spot) -> str:
         """Write the function that awaits what a resolver returned, and completes it."""
         name = self.source.new_name("finish")
-        inner = _Spot(spot.place, spot.name, "at")
-        settle = _Awaited("await ").lines("value", "value")
-        lines = ["value = await value", *self._completion(spot.place.type, inner, "value", settle)]
+        inner = _Spot(spot.place, spot.name, "at", is_awaited=True)
+        completion = self._completion(spot.place.type, inner, "value", _Awaited("await "))
+        lines = ["value = await value", *completion]
         caught = ["except Exception as error:", f"    return {spot.name}.caught(error, at, state)"]
         body = ["try:", *indented(lines), *caught, "return value"]
         self.source.add(f"async def {name}(value, at, state):", body)
         return name
 
     def _completion(
-        self, declared: GraphQLOutputType, spot: _Spot, value: str, settle: list[str]
+        self, declared: GraphQLOutputType, spot: _Spot, value: str, awaited: _Awaited
     ) -> list[str]:
-        """Return the lines that complete a value in place; `settle` stands where it may be a coroutine."""
+        """Return the lines that complete a value in place; `awaited` is what becomes of a coroutine."""
         is_non_null = isinstance(declared, GraphQLNonNull)
         named: Any = declared.of_type if isinstance(declared, GraphQLNonNull) else declared
-        rescue = [f"{value} = {spot.name}.rescue({value}, {spot.at}, state)", *settle]
+        settle, rescue = spot.settled(value, awaited), spot.rescued(value, awaited)
         unusual = _UNUSUAL.get(str(named))
         if unusual is not None:
             nullable = "" if is_non_null else f"{value} is not None and "
             return [f"if {nullable}({unusual.format(v=value)}):", *indented(rescue)]
         if is_leaf_type(named):
-            lines = self._leaf(named, value, rescue)
+            lines = self._leaf(named, spot, value, awaited)
         elif isinstance(named, GraphQLList):
             items = self._items(named.of_type, spot.place)
             lines = [f"if {value}.__class__ in LISTS:", f"    {value} = {items}({value}, {spot.at}, state)"]
             lines += [*indented(settle), "else:", *indented(rescue)]
         elif is_abstract_type(named):
-            lines = self._abstract(named, spot, value, settle, rescue)
+            lines = self._abstract(named, spot, value, awaited)
         else:
             select = self._typed(named, spot.place)
             lines = [f"if {value}.__class__ in PLAIN:", f"    {value} = {select}({value}, {spot.at}, state)"]
             lines += [*indented(settle), "else:", *indented(rescue)]
         return lines if is_non_null else [f"if {value} is not None:", *indented(lines)]
 
-    def _leaf(self, named: Any, value: str, rescue: list[str]) -> list[str]:
+    def _leaf(self, named: Any, spot: _Spot, value: str, awaited: _Awaited) -> list[str]:
         written = self.source.bind(named.coerce_output_value, "written")
         return [
-            f"if {value}.__class__ in PLAIN and (leaf := {written}({value})) is not None"
-            " and leaf is not Undefined:",
-            f"    {value} = leaf",
+            f"if {value}.__class__ in PLAIN:",
+            f"    leaf = {written}({value})",
+            "    if leaf.__class__ in PLAIN:",
+            f"        {value} = leaf",
+            "    else:",
+            f"        {value} = {spot.name}.written(leaf, {value})",
+            *indented(indented(spot.settled(value, awaited))),
             "else:",
-            *indented(rescue),
+            *indented(spot.rescued(value, awaited)),
         ]
 
-    def _abstract(
-        self, named: Any, spot: _Spot, value: str, settle: list[str], rescue: list[str]
-    ) -> list[str]:
+    def _abstract(self, named: Any, spot: _Spot, value: str, awaited: _Awaited) -> list[str]:
         possible = self._operation.schema.get_possible_types(named)
         functions = ", ".join(f"{quoted(each.name)}: {self._typed(each, spot.place)}" for each in possible)
         choose = self.source.new_name("choose")
@@ -228,17 +235,17 @@ class Emitter:
         self.source.add(
             f"def {choose}(value, at, state):",
             [
-                f"name = {spot.name}.name_of({resolve_type}, value, {kind}, at, state)",
-                f"return {{{functions}}}.get(name)",
+                f"name = {resolve_type}(value, {spot.name}.info(at, state), {kind})",
+                f"select = {{{functions}}}.get(name) if name.__class__ is str else None",
+                f"return select(value, at, state) if select else {spot.name}.typed(name, value, at, state)",
             ],
         )
         return [
-            f"chosen = {choose}({value}, {spot.at}, state) if {value}.__class__ in PLAIN else None",
-            "if chosen is not None:",
-            f"    {value} = chosen({value}, {spot.at}, state)",
-            *indented(settle),
+            f"if {value}.__class__ in PLAIN:",
+            f"    {value} = {choose}({value}, {spot.at}, state)",
+            *indented(spot.settled(value, awaited)),
             "else:",
-            *indented(rescue),
+            *indented(spot.rescued(value, awaited)),
         ]
 
     def _typed(self, named: GraphQLObjectType, place: Place) -> str:
@@ -260,14 +267,28 @@ class Emitter:
         return self._objects[memo]
 
     def _asked(self, named: GraphQLObjectType, place: Place, select: str) -> str:
-        name = self.source.new_name("typed")
-        is_type_of, bound = self.source.bind(named.is_type_of, "is_type_of"), self.source.bind(place, "place")
+        name, later = self.source.new_name("typed"), self.source.new_name("typed_later")
+        is_type_of = self.source.bind(named.is_type_of, "is_type_of")
+        agree = f"{self.source.bind(place, 'place')}.agree"
+        kind = self.source.bind(named, "kind")
+        self.source.add(
+            f"async def {later}(answer, value, at, state):",
+            [
+                f"{agree}(await answer, {kind}, value)",
+                f"value = {select}(value, at, state)",
+                *_Awaited("await ").lines("value", "value"),
+                "return value",
+            ],
+        )
         self.source.add(
             f"def {name}(value, at, state):",
             [
-                f"if {is_type_of}(value, {bound}.info(at, state)) is True:",
-                f"    return {select}(value, at, state)",
-                f"return {bound}.rescue(value, at, state)",
+                f"answer = {is_type_of}(value, {agree.removesuffix('.agree')}.info(at, state))",
+                "if answer is not True:",
+                "    if is_awaitable(answer):",
+                f"        return {later}(answer, value, at, state)",
+                f"    {agree}(answer, {kind}, value)",
+                f"return {select}(value, at, state)",
             ],
         )
         return name
@@ -283,13 +304,11 @@ class Emitter:
         name = self.source.new_name("items")
         place = Place(around.parent, around.field, around.details, declared)
         spot = _Spot(place, self.source.bind(place, "place"), "(at, index, None)")
-        settle = _Awaited("", ("pending = later(pending, index, value)",)).lines(
-            "value", f"{spot.name}.settled(value, {spot.at}, state)"
-        )
+        awaited = _Awaited("", ("pending = later(pending, index, value)",))
         lines = [
             "for index, value in enumerate(items):",
             "    try:",
-            *indented(indented(self._completion(declared, spot, "value", settle))),
+            *indented(indented(self._completion(declared, spot, "value", awaited))),
             "    except Exception as error:",
             f"        value = {spot.name}.caught(error, {spot.at}, state)",
             "    add(value)",
@@ -308,6 +327,16 @@ class _Spot:
     place: Place
     name: str
     at: str
+    is_awaited: bool = False
+    """The value has been awaited, inside of a function that cares for the errors of the place."""
+
+    def rescued(self, value: str, awaited: _Awaited) -> list[str]:
+        how = "complete" if self.is_awaited else "rescue"
+        return [f"{value} = {self.name}.{how}({value}, {self.at}, state)", *awaited.lines(value, value)]
+
+    def settled(self, value: str, awaited: _Awaited) -> list[str]:
+        care = value if self.is_awaited else f"{self.name}.settled({value}, {self.at}, state)"
+        return awaited.lines(value, care)
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,11 +346,10 @@ class _Awaited:
     after: tuple[str, ...] = ()
 
     def lines(self, value: str, coroutine: str) -> list[str]:
-        return [
-            f"if {value}.__class__ is CoroutineType:",
-            f"    {value} = {self.how}{coroutine}",
-            *(f"    {line}" for line in self.after),
-        ]
+        body = list(self.after)
+        if self.how or coroutine != value:
+            body.insert(0, f"{value} = {self.how}{coroutine}")
+        return [f"if {value}.__class__ is CoroutineType:", *indented(body)] if body else []
 
 
 def _values(lines: list[str]) -> list[str]:
@@ -330,11 +358,10 @@ def _values(lines: list[str]) -> list[str]:
 
 def attribute_of(field: GraphQLField) -> str | None:
     """Return the attribute that a field's resolver reads, and nothing else; None for other resolvers."""
-    attribute: str | None = getattr(field.resolve, "attribute", None)
-    if attribute is None and getattr(field.resolve, "_is_default", False):
-        # Strawberry's mark of a field without a resolver.
+    attribute: Any = getattr(field.resolve, "attribute", None)
+    if attribute is None and getattr(field.resolve, "__name__", "") == "_get_basic_result":
+        # Strawberry's resolver of a field that has none, and no permission, extension or handler either.
         definition: Any = field.extensions.get("strawberry-definition")
         if definition is not None and definition.default_resolver is getattr:
             attribute = definition.python_name
-    is_plain = attribute is not None and attribute.isidentifier() and not iskeyword(attribute)
-    return attribute if is_plain else None
+    return attribute if isinstance(attribute, str) and not field.args and is_plain_name(attribute) else None

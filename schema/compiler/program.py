@@ -22,7 +22,7 @@ from graphql.execution import Executor
 from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.executor import default_field_resolver, default_type_resolver
 from graphql.execution.values import VariableValues
-from graphql.language import DirectiveNode, Node
+from graphql.language import DirectiveNode, FragmentSpreadNode
 
 from schema.compiler.emitter import Emitter, NotCompiled, Operation
 from schema.compiler.runtime import State
@@ -116,7 +116,7 @@ class Programs:
             each.variable.name.value: isinstance(each.type, NonNullTypeNode)
             for each in node.variable_definitions or ()
         }
-        self._conditions = _conditions((node, *fragments.values()))
+        self._conditions = _conditions(node, fragments)
         self._made: dict[tuple[bool, ...], Program | None] = {}
         self._runs = 0
 
@@ -182,14 +182,19 @@ class Programs:
         return Program(loaded, self.interpreter, emitter)
 
 
-def _conditions(nodes: tuple[Node, ...]) -> tuple[str, ...]:
-    """Return the variables that decide a `@skip` or `@include` anywhere in the nodes."""
+def _conditions(
+    operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]
+) -> tuple[str, ...]:
+    """Return the variables that decide a `@skip` or `@include` anywhere in the operation."""
     found: dict[str, None] = {}
-    todo: list[Any] = list(nodes)
+    spread: set[str] = set()
+    todo: list[Any] = [operation]
     while todo:
         node = todo.pop()
-        selections = node.selection_set.selections if getattr(node, "selection_set", None) else ()
-        todo += selections
+        todo += node.selection_set.selections if getattr(node, "selection_set", None) else ()
+        if isinstance(node, FragmentSpreadNode) and node.name.value not in spread:
+            spread.add(node.name.value)
+            todo.append(fragments[node.name.value])
         for directive in node.directives or ():
             found |= dict.fromkeys(_variables(directive))
     return tuple(found)

@@ -9,7 +9,7 @@ behaviour is thereby ours. No resolver runs twice for that.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from types import CoroutineType, GeneratorType
 from typing import Any, Final, TypeAlias
 
@@ -19,14 +19,16 @@ from graphql import (
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLOutputType,
+    GraphQLResolveInfo,
     Undefined,
+    get_nullable_type,
     located_error,
 )
 from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList
-from graphql.execution.executor import CollectedErrors
+from graphql.execution.executor import CollectedErrors, invalid_return_type_error
 from graphql.execution.values import VariableValues, get_argument_values
-from graphql.pyutils import Path, gather_with_cancel, is_awaitable
+from graphql.pyutils import Path, gather_with_cancel, inspect, is_awaitable
 
 At: TypeAlias = tuple[Any, str | int, str | None] | None
 """A response path as generated code writes it: (path before, key or index, type name); `Path` when needed."""
@@ -41,7 +43,7 @@ MOST_PLAIN_CLASSES: Final = 4_000
 PLAIN: Final[set[type]] = set()
 """Classes whose values are what they are: not awaited, not iterated asynchronously, not raised."""
 
-_NEVER_PLAIN: Final = (BaseException, GeneratorType, type(Undefined), type(None))
+_NEVER_PLAIN: Final = (BaseException, GeneratorType, type, type(Undefined), type(None))
 _BACKGROUND: Final[set[asyncio.Future[Any]]] = set()
 
 
@@ -85,20 +87,47 @@ class Place:
         return get_argument_values(self.field, self.nodes[0], state.variables, None, True)
 
     def rescue(self, value: Any, at: At, state: State) -> Any:
-        """Complete a value that generated code has no short way for; returns a coroutine for an awaitable."""
+        """Complete a value that generated code has no short way for.
+
+        Returns a coroutine for an awaitable; it cares for its errors itself.
+        """
         if is_awaitable(value):
             return self._awaited(value, at, state)
-        learn(type(value))
-        return self._completed(value, at, state)
+        completed = self.complete(value, at, state)
+        return self.settled(completed, at, state) if completed.__class__ is CoroutineType else completed
 
-    def name_of(self, resolve_type: Any, value: Any, abstract: Any, at: At, state: State) -> str | None:
-        """Return the name of the object type of a value; None where graphql-core has to look again."""
-        found = resolve_type(value, Info(self, at, state), abstract)
-        if isinstance(found, str):
-            return found
-        if isinstance(found, Coroutine):
-            found.close()
-        return None
+    def complete(self, value: Any, at: At, state: State) -> Any:
+        """Complete what has been awaited: graphql-core awaits a value once and no more.
+
+        Returns a coroutine where something below is to be awaited; its errors are this place's.
+        """
+        learn(type(value))
+        interpreter, info, path = self._told(at, state)
+        return _coroutine(interpreter.complete_value(self.type, self.details, info, path, value, None))
+
+    def written(self, leaf: Any, value: Any) -> Any:
+        """Check what a scalar or enum was written as; returns a coroutine for an awaitable."""
+        if leaf is None or leaf is Undefined:
+            raise TypeError(
+                f"Expected `{get_nullable_type(self.type)}.coerce_output_value({inspect(value)})`"
+                f" to return non-nullable value, returned: {inspect(leaf)}"
+            )
+        learn(type(leaf))
+        return _coroutine(leaf)
+
+    def typed(self, found: Any, value: Any, at: At, state: State) -> Any:
+        """Complete a value of an abstract type of which `found`, no name of a type there, has been told."""
+        if is_awaitable(found):
+            return self._typed_later(found, value, at, state)
+        interpreter, info, path = self._told(at, state)
+        abstract: Any = get_nullable_type(self.type)
+        kind = interpreter.ensure_valid_runtime_type(found, abstract, self.details, info, value)
+        return interpreter.complete_object_value(kind, self.details, info, path, value, None)
+
+    def agree(self, answer: object, kind: GraphQLObjectType, value: Any) -> None:
+        """Refuse a value that its type's `is_type_of` did not know."""
+        if not answer:
+            raise invalid_return_type_error(kind, value, self.details)
 
     async def settled(self, value: Coroutine[Any, Any, Any], at: At, state: State) -> Any:
         """Await what is below this place, with the place's own care for errors."""
@@ -108,13 +137,20 @@ class Place:
             return self.caught(error, at, state)
 
     async def _awaited(self, value: Any, at: At, state: State) -> Any:
-        completed = self._completed(await value, at, state)
-        return await completed if is_awaitable(completed) else completed
+        try:
+            completed = self.complete(await value, at, state)
+            return await completed if completed.__class__ is CoroutineType else completed
+        except Exception as error:
+            return self.caught(error, at, state)
 
-    def _completed(self, value: Any, at: At, state: State) -> Any:
-        interpreter, path = state.interpreter(), to_path(at)
+    async def _typed_later(self, found: Any, value: Any, at: At, state: State) -> Any:
+        completed = self.typed(await found, value, at, state)
+        return await completed if completed.__class__ is CoroutineType else completed
+
+    def _told(self, at: At, state: State) -> tuple[Executor[Any], GraphQLResolveInfo[Any], Path]:
+        interpreter = state.interpreter()
         info = interpreter.build_resolve_info(self.field, self.nodes, self.parent, to_path(field_of(at)))
-        return interpreter.complete_value(self.type, self.details, info, path, value, None)
+        return interpreter, info, to_path(at)
 
 
 class Info:
@@ -146,6 +182,9 @@ class Info:
 
     def __getattr__(self, name: str) -> Any:
         """Return any other attribute of the real one."""
+        if name.startswith("__"):
+            # Copying asks for some before there is anything to build from.
+            raise AttributeError(name)
         if self._built is None:
             place = self._place
             self._built = self._state.interpreter().build_resolve_info(
@@ -175,6 +214,15 @@ class State:
             built.collected_errors = self.errors
             self._interpreter = built
         return self._interpreter
+
+
+def _coroutine(value: Any) -> Any:
+    # Generated code knows what is to be awaited by its class.
+    return _waited_for(value) if is_awaitable(value) and value.__class__ is not CoroutineType else value
+
+
+async def _waited_for(value: Awaitable[Any]) -> Any:
+    return await value
 
 
 def learn(cls: type) -> None:

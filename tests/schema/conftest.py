@@ -380,6 +380,17 @@ def guarded(request: pytest.FixtureRequest, catalogue: Catalogue) -> GuardedSche
     return build_schema(catalogue, is_compiled=False)
 
 
+@pytest.fixture
+def both_faces(catalogue: Catalogue, tmp_path: Path) -> tuple[GraphQLHTTP, GraphQLHTTP]:
+    """The face over a fake guard twice: compiled, and run by graphql-core."""
+    settings = settings_of(tmp_path, max_operation_cost=10_000)
+    metrics = Metrics(actions=[each.name for each in catalogue])
+    schemas = (compiled_at_once(catalogue), build_schema(catalogue, is_compiled=False))
+    engines = [FakeEngine(settings, catalogue, FakeGuard(metrics)) for _ in schemas]
+    compiled, core = (GraphQLHTTP(*each) for each in zip(engines, schemas, strict=True))  # type: ignore[arg-type]
+    return compiled, core
+
+
 def settings_of(tmp_path: Path, **values: Any) -> Settings:
     """Return settings that read nothing of the machine's."""
     return Settings(_env_file=None, data_dir=tmp_path, **values)  # type: ignore[call-arg]
