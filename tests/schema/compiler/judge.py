@@ -61,14 +61,19 @@ class Judge:
     def observe(self, programs: Programs, variables: Any, run: Run) -> Observed:
         """Run once and wait until nothing is left to wait for."""
         self.complaints = []
-        # What a run leaves behind is thrown away here, where its complaints are heard.
+        # What a run leaves behind is thrown away here, where its complaints are heard: all of it, and
+        # nothing of what was there before, which would take long to look through.
         gc.disable()
+        gc.freeze()
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             result, raised, count, left = self.loop.run_until_complete(_ran(programs, variables, run))
             observed_data, errors = plain(result.data), [told(each) for each in result.errors or ()]
             del result
-            gc.collect(1)
+            # The loop holds on to what it did last until it does something else.
+            self.loop.run_until_complete(asyncio.sleep(0))
+            gc.collect()
+        gc.unfreeze()
         gc.enable()
         complaints = [*self.complaints, *sorted({_complaint(str(each.message)) for each in warned})]
         return Observed(observed_data, errors, raised, run.log[:count], run.log[count:], left, complaints)
