@@ -30,7 +30,19 @@ def test_the_version_is_told_without_loading_the_engine(apart: Run) -> None:
 def test_help_lists_every_command_and_each_has_its_own(here: Run) -> None:
     listed = here("--help").stdout
     for name in (
-        *("demo", "serve", "worker", "migrate", "doctor", "new", "key", "account", "plan", "usage", "billing"),
+        *(
+            "demo",
+            "serve",
+            "worker",
+            "migrate",
+            "doctor",
+            "new",
+            "key",
+            "account",
+            "plan",
+            "usage",
+            "billing",
+        ),
         *("notice", "schema"),
     ):
         assert f"\n  {name} " in listed
