@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from fake_stripe import charging, lifecycle, schedules, standing
-from fake_stripe.resources import checkout_sessions
+from fake_stripe import charging, lifecycle, schedules, selling, standing
 from fake_stripe.world import DAY_SECONDS, Cause, Resource, World
 
 _TRIAL_NOTICE_SECONDS = 3 * DAY_SECONDS
@@ -65,7 +64,7 @@ def _agenda(world: World) -> Iterator[Due]:
             yield Due(moment, 4, schedules.enter_next_phase, schedule)
     for session in world.all("checkout.session"):
         if session["status"] == "open":
-            yield Due(session["expires_at"], 9, checkout_sessions.expire_now, session)
+            yield Due(session["expires_at"], 9, selling.expire, session)
 
 
 def _of_invoice(invoice: Resource) -> Iterator[Due]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from fake_stripe import charging, invoicing, standing
 from fake_stripe.invoicing import Span
-from fake_stripe.metering import usage
 from fake_stripe.periods import end_after
 from fake_stripe.pricing import cost_cents, share_cents
 from fake_stripe.world import Resource, World
@@ -78,7 +77,7 @@ def renew(world: World, subscription: Resource) -> Resource:
     span = Span(
         last.end, end_after(subscription["billing_cycle_anchor"], last.end, items[0]["price"]["recurring"])
     )
-    lines = _metered_lines(world, subscription, last) + subscription["_pending_lines"]
+    lines = invoicing.metered_lines(world, subscription, last) + subscription["_pending_lines"]
     with world.changing(subscription, UPDATED):
         for item in items:
             item |= {"current_period_start": span.start, "current_period_end": span.end}
@@ -116,7 +115,9 @@ def end_trial(world: World, subscription: Resource, *, bills_at_once: bool = Fal
 
 def end(world: World, subscription: Resource) -> None:
     """End a subscription at the time it was to end; bill what was used and what waited."""
-    lines = _metered_lines(world, subscription, _period(subscription)) + subscription["_pending_lines"]
+    lines = (
+        invoicing.metered_lines(world, subscription, _period(subscription)) + subscription["_pending_lines"]
+    )
     subscription["_pending_lines"] = []
     if lines:
         bill(world, subscription, "subscription_cycle", lines)
@@ -211,17 +212,6 @@ def _refuse_bad_card(world: World, subscription: Resource) -> None:
     refused = _card_refusal(world, subscription)
     if refused is not None:
         raise refused
-
-
-def _metered_lines(world: World, subscription: Resource, span: Span) -> list[Resource]:
-    lines = []
-    for item in subscription["items"]["data"]:
-        recurring = item["price"]["recurring"]
-        if recurring["usage_type"] == "metered":
-            used = usage(world, recurring["meter"], subscription["customer"], span.start, span.end)
-            counted = {**item, "quantity": used}
-            lines.append(invoicing.line(subscription, counted, span, cost_cents(item["price"], used)))
-    return lines
 
 
 def _plan_collection(world: World, subscription: Resource, invoice: Resource) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from fake_stripe import charging, lifecycle
+from fake_stripe import charging, lifecycle, selling
 from fake_stripe.cards import Card
 from fake_stripe.errors import invalid
 from fake_stripe.listing import matching, page, whole
@@ -148,14 +148,8 @@ def expire(world: World, params: Params, name: str) -> Resource:
             f'Only Checkout Sessions with a status in ["open"] can be expired. This one is '
             f"{session['status']}."
         )
-    expire_now(world, session)
+    selling.expire(world, session)
     return session
-
-
-def expire_now(world: World, session: Resource) -> None:
-    """Close a session and tell of it."""
-    session |= {"status": "expired", "url": None}
-    world.emit("checkout.session.expired", session)
 
 
 def pay(
