@@ -161,10 +161,9 @@ def pay(
     """
     if session["status"] != "open":
         raise invalid(f"This Checkout Session is {session['status']}.")
-    method = payment_methods.make(world, card)
+    method = payment_methods.fresh(world, card)
     refused = charging.refusal(method) if _charges_now(session) or not card.attaches else None
     if refused is not None and not authenticates:
-        world.remove(method)
         raise refused
     customer = _customer(world, session, email)
     behaviour, method["_behaviour"] = method["_behaviour"], "succeeds"
