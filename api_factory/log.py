@@ -92,8 +92,14 @@ def uvicorn_config(format: Format, level: str) -> dict[str, Any]:  # noqa: A002 
             "uvicorn": {"handlers": [], "propagate": True},
             "uvicorn.error": {"handlers": [], "propagate": True},
             "uvicorn.access": quiet,
+            # They write a line for every request to Stripe, with the customer in it.
+            **{name: {"level": _at_least_warning(level)} for name in ("httpcore", "httpx", "stripe")},
         },
     }
+
+
+def _at_least_warning(level: str) -> str:
+    return "ERROR" if level == "error" else "WARNING"
 
 
 def access(method: str, path: str, status: int, seconds: float, **fields: object) -> None:

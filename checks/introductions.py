@@ -15,7 +15,7 @@ never changes. `retryAfter` in the extensions and the header `Retry-After`, both
 retry helps. The guard's refusals keep their status for every client; a wrong GraphQL document is 400, or 200
 for clients that read plain `application/json` only.
 
-`PAYMENT_REQUIRED` is reserved: nothing raises it yet."""
+`PAYMENT_REQUIRED` has `payUrl` in its extensions: the open invoice; once it is paid the keys work again."""
 
 GRAPHQL: Final = """\
 The whole schema with its applied directives: [schema.graphql](schema.graphql), here with the built-in actions

@@ -209,7 +209,10 @@ def _one_of_each() -> str:
     recorded.ledger_commit(0.0, 1)
     recorded.limits_alone(True)
     recorded.idempotent_replay()
-    body, _ = recorded.render(DatabaseGauges({}, {}, 0, 0))
+    recorded.stripe_event("invoice.paid", "done")
+    recorded.outbox_attempt("meter", "sent")
+    gauges = DatabaseGauges({}, {}, 0, 0, reconcile_differences=0, outboxes={"meters": (0, 0, 0.0)})
+    body, _ = recorded.render(gauges)
     return body.decode()
 
 
@@ -241,7 +244,7 @@ def _scopes() -> str:
         "RUN_ACTIONS": "Call actions that name no scope of their own.",
         "READ_USAGE": "Read `usage`.",
         "MANAGE_KEYS": "List, issue and change the keys of the account.",
-        "MANAGE_BILLING": "Reserved for checkout and portal, which are not served yet.",
+        "MANAGE_BILLING": "Open Checkout and the customer portal for the account.",
     }
     rows = ((f"`{one}`", "yes" if one in DEFAULT_SCOPES else "no", meanings[one]) for one in BUILT_IN_SCOPES)
     intro = "An action may add a scope of its own; the enum `Scope` is made when the server starts."

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
+import signal
 import socket
+import sys
+from types import FrameType
 
 import uvicorn
 
@@ -30,8 +33,14 @@ def main() -> None:
     server = uvicorn.Server(
         uvicorn.Config(Server(world, options.state).app(), log_level="warning", access_log=False)
     )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)  # uvicorn closes in order, then passes the signal on to here
     print(json.dumps({"url": base_url}), flush=True)
     server.run(sockets=[listener])
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
 
 
 def _options() -> argparse.Namespace:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from fake_stripe import charging, lifecycle, schedules, standing
-from fake_stripe.resources import checkout_sessions
+from fake_stripe import charging, lifecycle, schedules, selling, standing
+from fake_stripe.errors import invalid
 from fake_stripe.world import DAY_SECONDS, Cause, Resource, World
 
 _TRIAL_NOTICE_SECONDS = 3 * DAY_SECONDS
+_FURTHEST_SECONDS = 3_660 * DAY_SECONDS
 _MOST_STEPS = 100_000
 
 
@@ -24,7 +25,14 @@ class Due:
 
 
 def advance(world: World, seconds: int) -> int:
-    """Move the clock on and do what falls due meanwhile, each at its own time; return how much that was."""
+    """Move the clock on and do what falls due meanwhile, each at its own time; return how much that was.
+
+    Raises a 400 for a time that is past, or further ahead than ten years.
+    """
+    if seconds < 0:
+        raise invalid("The clock is never put back.")
+    if seconds > _FURTHEST_SECONDS:
+        raise invalid("The clock is moved on by ten years at most.")
     target = world.now() + seconds
     done = catch_up(world, target)
     world.clock.move_to(target)
@@ -65,7 +73,7 @@ def _agenda(world: World) -> Iterator[Due]:
             yield Due(moment, 4, schedules.enter_next_phase, schedule)
     for session in world.all("checkout.session"):
         if session["status"] == "open":
-            yield Due(session["expires_at"], 9, checkout_sessions.expire_now, session)
+            yield Due(session["expires_at"], 9, selling.expire, session)
 
 
 def _of_invoice(invoice: Resource) -> Iterator[Due]:

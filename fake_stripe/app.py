@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -24,6 +25,8 @@ from fake_stripe.router import Router
 from fake_stripe.routes import ROUTES
 from fake_stripe.state import save
 from fake_stripe.world import Cause, World, shown
+
+LOGGER = logging.getLogger("fake_stripe")
 
 _TICK_SECONDS = 1.0
 _MOST_BYTES = 1_000_000
@@ -139,8 +142,11 @@ class Server:
 
     async def _keep_time(self) -> None:
         while True:
-            if agenda.catch_up(self.world):
-                self.save()
+            try:
+                if agenda.catch_up(self.world):
+                    self.save()
+            except Exception:  # what one object trips over must not stop the clock for the others
+                LOGGER.exception("something that fell due could not be done")
             await asyncio.sleep(_TICK_SECONDS)
 
 

@@ -38,8 +38,6 @@ def advance(world: World, params: Params) -> Resource:
     params.finish()
     if target is not None:
         seconds = target - world.now()
-    if seconds < 0:
-        raise invalid("The clock is never put back.", "to")
     done = agenda.advance(world, seconds)
     return {"now": world.now(), "done": done}
 
@@ -64,6 +62,10 @@ def set_policy(world: World, params: Params) -> Resource:
         setattr(world.policy, name, chosen or getattr(world.policy, name))
     days = params.texts("retry_after_days")
     if days is not None:
+        if not all(day.isascii() and day.isdecimal() and 0 < len(day) < 4 for day in days):
+            raise invalid(
+                "Invalid retry_after_days: whole numbers of days, each below 1,000.", "retry_after_days"
+            )
         world.policy.retry_after_days = [int(day) for day in days]
     seconds = params.integer("finalize_after_seconds")
     if seconds is not None:
@@ -107,7 +109,7 @@ def give_card(world: World, params: Params, name: str) -> Resource:
 
 def give(world: World, customer: Resource, card: cards.Card) -> Resource:
     """Attach a test card to a customer and make it the default of the customer and its subscriptions."""
-    method = payment_methods.attach_to(world, payment_methods.make(world, card), customer)
+    method = payment_methods.attach_to(world, payment_methods.fresh(world, card), customer)
     with world.changing(customer, "customer.updated"):
         customer["invoice_settings"]["default_payment_method"] = method["id"]
     for subscription in world.all("subscription"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from contextlib import suppress
 
@@ -17,6 +18,8 @@ from fake_stripe.resources.webhook_endpoints import secrets_of
 from fake_stripe.signing import signature
 from fake_stripe.versions import rendered
 from fake_stripe.world import Resource, World
+
+LOGGER = logging.getLogger("fake_stripe")
 
 RETRY_SECONDS = (5, 60, 300, 1_800, 7_200, 21_600, 43_200, 86_400, 86_400)
 """The waits between tries, on this account's clock: three days in all."""
@@ -42,7 +45,10 @@ class Courier:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._news.wait(), _TICK_SECONDS)
                 self._news.clear()
-                await self._send_due(client)
+                try:
+                    await self._send_due(client)
+                except Exception:  # one delivery must not end all that follow
+                    LOGGER.exception("a delivery could not be made")
 
     async def _send_due(self, client: httpx.AsyncClient) -> None:
         self._is_sending = True

@@ -92,7 +92,7 @@ def _confirmation_secret(world: World, invoice: Resource) -> Resource | None:
 
 
 def _line_items(world: World, session: Resource) -> Resource:
-    return shown(checkout_sessions.line_items(session))
+    return shown(checkout_sessions.line_items(world, session))
 
 
 def _subscriptions(world: World, customer: Resource) -> Resource:

@@ -27,7 +27,7 @@ def read(params: Params) -> Resource:
         raise invalid("Missing required param: kind.", "kind", "parameter_missing")
     fault: Resource = {
         "kind": kind,
-        "share": float(params.text("share") or 1),
+        "share": _share(params),
         "times": params.integer("times"),
         "match": params.text("match") or "*",
         "seconds": params.integer("seconds") or 0,
@@ -69,6 +69,16 @@ def refusal(fault: Resource) -> StripeError:
     if fault["kind"] == "rate_limit_429":
         return StripeError(429, "invalid_request_error", "Too many requests in a row.", code="rate_limit")
     return StripeError(500, "api_error", "An unknown error occurred.")
+
+
+def _share(params: Params) -> float:
+    try:
+        share = float(params.text("share") or 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise invalid("Invalid share: must be a number from 0 to 1.", "share")
+    return share
 
 
 def _strikes(world: World, fault: dict[str, Any], subject: str) -> bool:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fake_stripe.metering import usage
 from fake_stripe.pricing import cost_cents
 from fake_stripe.world import DAY_SECONDS, Resource, World
 
@@ -103,7 +104,7 @@ def line(
         "object": "line_item",
         "amount": amount_cents,
         "currency": price["currency"],
-        "description": f"{'Proration' if is_proration else quantity} x {price['nickname'] or price['id']}",
+        "description": _description("Proration" if is_proration else quantity, price),
         "discount_amounts": [],
         "discountable": not is_proration,
         "discounts": [],
@@ -142,6 +143,21 @@ def licensed_lines(subscription: Resource, span: Span) -> list[Resource]:
         for item in subscription["items"]["data"]
         if item["price"]["recurring"]["usage_type"] == "licensed"
     ]
+
+
+def metered_lines(world: World, subscription: Resource, span: Span) -> list[Resource]:
+    """Return a line for each item that is paid by what was used in a time."""
+    lines = []
+    for item in subscription["items"]["data"]:
+        meter = item["price"]["recurring"]["meter"]
+        if meter is not None:
+            counted = {
+                **item,
+                "quantity": usage(world, meter, subscription["customer"], span.start, span.end),
+            }
+            cents = cost_cents(item["price"], counted["quantity"])
+            lines.append(line(subscription, counted, span, cents) | {"_meter": meter})
+    return lines
 
 
 def draft(
@@ -183,6 +199,7 @@ def finalize(world: World, invoice: Resource) -> None:
     """Fix an invoice's amounts, number it, open it, and make the payment that it asks for."""
     customer = world.get("customer", invoice["customer"])
     now = world.now()
+    _count_again(world, invoice)
     with world.changing(customer, "customer.updated"):
         _add_up(invoice, invoice["total"], customer["balance"])
         invoice["ending_balance"] = min(0, invoice["total"] + customer["balance"])
@@ -244,6 +261,23 @@ def _lines(world: World, invoice: str, lines: Sequence[Resource]) -> Resource:
     numbered = [one | {"id": world.new_id("il"), "invoice": invoice} for one in lines]
     url = f"/v1/invoices/{invoice}/lines"
     return {"object": "list", "data": numbered, "has_more": False, "total_count": len(numbered), "url": url}
+
+
+def _count_again(world: World, invoice: Resource) -> None:
+    # What was used in the period may be told of until the draft is finalized: hence its hour.
+    for one in invoice["lines"]["data"]:
+        if "_meter" not in one:
+            continue
+        period, price = one["period"], world.get("price", one["pricing"]["price_details"]["price"])
+        used = usage(world, one["_meter"], invoice["customer"], period["start"], period["end"])
+        cents = cost_cents(price, used)
+        one |= {"amount": cents, "subtotal": cents, "quantity": used, "quantity_decimal": str(used)}
+        one["description"] = _description(used, price)
+    invoice["total"] = sum(one["amount"] for one in invoice["lines"]["data"])
+
+
+def _description(what: object, price: Resource) -> str:
+    return f"{what} x {price['nickname'] or price['id']}"
 
 
 def _add_up(invoice: Resource, total_cents: int, balance_cents: int) -> None:

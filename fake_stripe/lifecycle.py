@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from fake_stripe import charging, invoicing, standing
 from fake_stripe.invoicing import Span
-from fake_stripe.metering import usage
 from fake_stripe.periods import end_after
 from fake_stripe.pricing import cost_cents, share_cents
 from fake_stripe.world import Resource, World
@@ -78,7 +77,7 @@ def renew(world: World, subscription: Resource) -> Resource:
     span = Span(
         last.end, end_after(subscription["billing_cycle_anchor"], last.end, items[0]["price"]["recurring"])
     )
-    lines = _metered_lines(world, subscription, last) + subscription["_pending_lines"]
+    lines = invoicing.metered_lines(world, subscription, last) + subscription["_pending_lines"]
     with world.changing(subscription, UPDATED):
         for item in items:
             item |= {"current_period_start": span.start, "current_period_end": span.end}
@@ -116,11 +115,31 @@ def end_trial(world: World, subscription: Resource, *, bills_at_once: bool = Fal
 
 def end(world: World, subscription: Resource) -> None:
     """End a subscription at the time it was to end; bill what was used and what waited."""
-    lines = _metered_lines(world, subscription, _period(subscription)) + subscription["_pending_lines"]
+    lines = (
+        invoicing.metered_lines(world, subscription, _period(subscription)) + subscription["_pending_lines"]
+    )
     subscription["_pending_lines"] = []
     if lines:
         bill(world, subscription, "subscription_cycle", lines)
     standing.cancel(world, subscription)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What a change comes to: its lines, whether they are billed now, and the card's refusal of them."""
+
+    lines: list[Resource]
+    fields: Resource
+    bills_now: bool
+    refused: Exception | None
+
+
+def refuse_unpaid(world: World, subscription: Resource, items: list[Resource], terms: Terms) -> None:
+    """Raise the card's refusal of a change under `error_if_incomplete`, before anything is changed."""
+    if terms.payment == "error_if_incomplete":
+        planned = _plan_change(world, subscription, [dict(item) for item in items], terms)
+        if planned.refused is not None:
+            raise planned.refused
 
 
 def change(world: World, subscription: Resource, items: list[Resource], terms: Terms) -> None:
@@ -129,32 +148,23 @@ def change(world: World, subscription: Resource, items: list[Resource], terms: T
     With `pending_if_incomplete` the change waits until its invoice is paid; with `error_if_incomplete` a
     refused card leaves all as it was.
     """
-    moment = terms.at or world.now()
-    before = subscription["items"]["data"]
-    restarts = terms.restarts_period or _interval(before) != _interval(items)
-    fields = _move_periods(world, subscription, items) if restarts else {}
-    lines = _change_lines(subscription, before, items, moment, restarts, terms)
-    bills_now = restarts or terms.proration == "always_invoice"
-    owes = bills_now and sum(line["amount"] for line in lines) > 0
-    refused = _card_refusal(world, subscription) if owes else None
-    if refused is not None and terms.payment == "error_if_incomplete":
-        raise refused
-    is_pending = refused is not None and terms.payment == "pending_if_incomplete"
+    refuse_unpaid(world, subscription, items, terms)
+    planned = _plan_change(world, subscription, items, terms)
+    is_pending = planned.refused is not None and terms.payment == "pending_if_incomplete"
     if not is_pending:
         with world.changing(subscription, UPDATED):
-            subscription["items"]["data"] = items
-            subscription["items"]["total_count"] = len(items)
-            subscription |= fields
-    if not bills_now:
-        subscription["_pending_lines"] += lines
+            subscription["items"] |= {"data": items, "total_count": len(items)}
+            subscription |= planned.fields
+    if not planned.bills_now:
+        subscription["_pending_lines"] += planned.lines
         return
-    if not lines:
+    if not planned.lines:
         return
-    invoice = bill(world, subscription, "subscription_update", subscription["_pending_lines"] + lines)
+    invoice = bill(world, subscription, "subscription_update", subscription["_pending_lines"] + planned.lines)
     subscription["_pending_lines"] = []
-    invoice["parent"]["subscription_details"]["subscription_proration_date"] = moment
+    invoice["parent"]["subscription_details"]["subscription_proration_date"] = terms.at or world.now()
     if is_pending:
-        _wait_for_payment(world, subscription, invoice, items, fields)
+        _wait_for_payment(world, subscription, invoice, items, planned.fields)
     finalize_and_charge(world, invoice, is_scheduled=not is_pending)
 
 
@@ -202,6 +212,16 @@ def _licensed(items: Sequence[Resource]) -> list[Resource]:
     return [item for item in items if item["price"]["recurring"]["usage_type"] == "licensed"]
 
 
+def _plan_change(world: World, subscription: Resource, items: list[Resource], terms: Terms) -> _Change:
+    before = subscription["items"]["data"]
+    restarts = terms.restarts_period or _interval(before) != _interval(items)
+    fields = _move_periods(world, subscription, items) if restarts else {}
+    lines = _change_lines(subscription, items, terms.at or world.now(), restarts, terms)
+    bills_now = restarts or terms.proration == "always_invoice"
+    owes = bills_now and sum(line["amount"] for line in lines) > 0
+    return _Change(lines, fields, bills_now, _card_refusal(world, subscription) if owes else None)
+
+
 def _card_refusal(world: World, subscription: Resource) -> Exception | None:
     customer = world.get("customer", subscription["customer"])
     return charging.refusal(charging.method_for(world, subscription, customer))
@@ -211,17 +231,6 @@ def _refuse_bad_card(world: World, subscription: Resource) -> None:
     refused = _card_refusal(world, subscription)
     if refused is not None:
         raise refused
-
-
-def _metered_lines(world: World, subscription: Resource, span: Span) -> list[Resource]:
-    lines = []
-    for item in subscription["items"]["data"]:
-        recurring = item["price"]["recurring"]
-        if recurring["usage_type"] == "metered":
-            used = usage(world, recurring["meter"], subscription["customer"], span.start, span.end)
-            counted = {**item, "quantity": used}
-            lines.append(invoicing.line(subscription, counted, span, cost_cents(item["price"], used)))
-    return lines
 
 
 def _plan_collection(world: World, subscription: Resource, invoice: Resource) -> None:
@@ -250,7 +259,6 @@ def _move_periods(world: World, subscription: Resource, items: list[Resource]) -
 
 def _change_lines(
     subscription: Resource,
-    before: list[Resource],
     after: list[Resource],
     moment: int,
     restarts: bool,
@@ -258,7 +266,7 @@ def _change_lines(
 ) -> list[Resource]:
     if subscription["status"] == "trialing" and not restarts:
         return []
-    span = _period(subscription)
+    before, span = subscription["items"]["data"], _period(subscription)
     rest = Span(moment, span.end)
     kept = {(item["id"], item["price"]["id"], item.get("quantity")) for item in before} & {
         (item["id"], item["price"]["id"], item.get("quantity")) for item in after

@@ -143,9 +143,14 @@ class World:
 
     @contextmanager
     def changing(self, resource: Resource, kind: str) -> Iterator[Resource]:
-        """Emit the event when the block changed the object, with its earlier values."""
-        before = shown(resource)
-        yield resource
+        """Emit the event when the block changed the object; put it back when the block refuses."""
+        before, kept = shown(resource), {name: _kept(value) for name, value in resource.items()}
+        try:
+            yield resource
+        except Exception:
+            resource.clear()
+            resource |= kept
+            raise
         previous = _difference(before, shown(resource))
         if previous:
             self.emit(kind, resource, previous)
@@ -166,6 +171,12 @@ def wants(endpoint: Resource, kind: str) -> bool:
 def shown(resource: Resource) -> Resource:
     """Return a copy without what is this server's own."""
     return {name: _shown(value) for name, value in resource.items() if not name.startswith("_")}
+
+
+def _kept(value: Any) -> Any:
+    if isinstance(value, dict) and value.get("object") != "price":  # items share the price as it is now
+        return {name: _kept(part) for name, part in value.items()}
+    return [_kept(part) for part in value] if isinstance(value, list) else value
 
 
 def _shown(value: Any) -> Any:

@@ -45,7 +45,7 @@ def _show(world: World, session: Resource, error: str | None = None, status: int
         "checkout.html",
         status,
         session=session,
-        lines=checkout_sessions.line_items(session)["data"],
+        lines=checkout_sessions.line_items(world, session)["data"],
         trial_days=session["_trial_days"],
         email=session["customer_email"] or (customer and customer["email"]),
         error=error,

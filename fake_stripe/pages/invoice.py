@@ -38,7 +38,7 @@ async def pay(world: World, request: Request) -> Response:
     card = by_token(str(form.get("card")))
     if card is None:
         return _show(invoice, error="Choose a card.", status=400)
-    method = payment_methods.make(world, card)
+    method = payment_methods.fresh(world, card)
     if card.behaviour == AUTHENTICATION:
         method["_behaviour"] = "succeeds"
     try:

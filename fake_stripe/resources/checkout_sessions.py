@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from fake_stripe import charging, lifecycle
+from fake_stripe import charging, lifecycle, selling
 from fake_stripe.cards import Card
 from fake_stripe.errors import invalid
 from fake_stripe.listing import matching, page, whole
@@ -127,15 +127,15 @@ def list_sessions(world: World, params: Params) -> Resource:
 def list_line_items(world: World, params: Params, name: str) -> Resource:
     """Return what a session sells."""
     items = world.get("checkout.session", name)["_subscription"]["items"]["data"]
-    lines = [_line_item(item) for item in items]
+    lines = [_line_item(world, item) for item in items]
     result = page(params, f"/v1/checkout/sessions/{name}/line_items", list(reversed(lines)))
     params.finish()
     return result
 
 
-def line_items(session: Resource) -> Resource:
+def line_items(world: World, session: Resource) -> Resource:
     """Return the list of what a session sells, as `expand[]=line_items` shows it."""
-    lines = [_line_item(item) for item in session["_subscription"]["items"]["data"]]
+    lines = [_line_item(world, item) for item in session["_subscription"]["items"]["data"]]
     return whole(lines, f"/v1/checkout/sessions/{session['id']}/line_items")
 
 
@@ -148,14 +148,8 @@ def expire(world: World, params: Params, name: str) -> Resource:
             f'Only Checkout Sessions with a status in ["open"] can be expired. This one is '
             f"{session['status']}."
         )
-    expire_now(world, session)
+    selling.expire(world, session)
     return session
-
-
-def expire_now(world: World, session: Resource) -> None:
-    """Close a session and tell of it."""
-    session |= {"status": "expired", "url": None}
-    world.emit("checkout.session.expired", session)
 
 
 def pay(
@@ -167,10 +161,9 @@ def pay(
     """
     if session["status"] != "open":
         raise invalid(f"This Checkout Session is {session['status']}.")
-    method = payment_methods.make(world, card)
+    method = payment_methods.fresh(world, card)
     refused = charging.refusal(method) if _charges_now(session) or not card.attaches else None
     if refused is not None and not authenticates:
-        world.remove(method)
         raise refused
     customer = _customer(world, session, email)
     behaviour, method["_behaviour"] = method["_behaviour"], "succeeds"
@@ -260,14 +253,14 @@ def _plan_subscription(world: World, params: Params, session: Resource) -> Resou
         group.ignore("adjustable_quantity")
     items = read_new(world, subscription, groups)
     subscriptions.set_items(world, subscription, items)
-    total = sum(_line_item(item)["amount_total"] for item in items)
+    total = sum(_line_item(world, item)["amount_total"] for item in items)
     session |= {"amount_subtotal": total, "amount_total": total, "currency": subscription["currency"]}
     if session["_trial_days"]:
         session |= {"amount_subtotal": 0, "amount_total": 0}
     return subscription
 
 
-def _line_item(item: Resource) -> Resource:
+def _line_item(world: World, item: Resource) -> Resource:
     price, quantity = item["price"], item.get("quantity")
     total = (price["unit_amount"] or 0) * (quantity or 0)
     return {
@@ -279,7 +272,7 @@ def _line_item(item: Resource) -> Resource:
         "amount_tax": 0,
         "amount_total": total,
         "currency": price["currency"],
-        "description": price["nickname"] or price["id"],
+        "description": world.get("product", price["product"])["name"],
         "metadata": {},
         "price": price,
         "quantity": quantity,

@@ -41,8 +41,10 @@ def create(world: World, params: Params) -> Resource:
     customer = blank(world)
     clock = params.text("test_clock")
     customer["test_clock"] = clock and world.get("test_helpers.test_clock", clock, "test_clock")["id"]
-    _fill(world, params, customer)
+    method = _fill(world, params, customer)
     params.finish()
+    if method is not None:
+        payment_methods.attach_to(world, method, customer)
     world.add(customer)
     world.emit("customer.created", customer)
     return customer
@@ -64,8 +66,10 @@ def update(world: World, params: Params, name: str) -> Resource:
     """Change a customer; a new default payment method is what the next attempt uses."""
     customer = world.get("customer", name)
     with world.changing(customer, "customer.updated"):
-        _fill(world, params, customer)
+        method = _fill(world, params, customer)
         params.finish()
+        if method is not None:
+            payment_methods.attach_to(world, method, customer)
     return customer
 
 
@@ -98,7 +102,8 @@ def delete(world: World, params: Params, name: str) -> Resource:
     return world.remove(customer)
 
 
-def _fill(world: World, params: Params, customer: Resource) -> None:
+def _fill(world: World, params: Params, customer: Resource) -> Resource | None:
+    """Write what the request says; return the payment method to attach when nothing was refused."""
     for field in _TEXTS:
         if params.has(field):
             customer[field] = params.text(field)
@@ -108,21 +113,14 @@ def _fill(world: World, params: Params, customer: Resource) -> None:
     balance = params.integer("balance")
     customer["balance"] = customer["balance"] if balance is None else balance
     customer["metadata"] = params.metadata(customer["metadata"])
-    _fill_payment_method(world, params, customer)
     params.ignore("tax", "tax_exempt", "preferred_locales")
-
-
-def _fill_payment_method(world: World, params: Params, customer: Resource) -> None:
-    token = params.text("payment_method")
-    if token is not None:
-        payment_methods.attach_to(world, payment_methods.find(world, token, "payment_method"), customer)
-    settings = params.group("invoice_settings")
-    if settings is None or not settings.has("default_payment_method"):
-        return
-    name = settings.text("default_payment_method")
-    if name is not None:
-        payment_methods.require_owner(world, name, customer["id"])
-    customer["invoice_settings"]["default_payment_method"] = name
+    token, settings = params.text("payment_method"), params.group("invoice_settings")
+    if settings is not None and settings.has("default_payment_method"):
+        name = settings.text("default_payment_method")
+        if name is not None and name != token:
+            payment_methods.require_owner(world, name, customer["id"])
+        customer["invoice_settings"]["default_payment_method"] = name
+    return payment_methods.find(world, token, "payment_method") if token else None
 
 
 ROUTES: tuple[Route, ...] = (

@@ -63,16 +63,18 @@ def pay(world: World, params: Params, name: str) -> Resource:
     token, is_elsewhere = params.text("payment_method"), params.boolean("paid_out_of_band")
     params.ignore("off_session", "forgive", "mandate", "source")
     params.finish()
-    if invoice["status"] == "draft":
-        invoicing.finalize(world, invoice)
     if invoice["status"] == "paid":
         raise invalid("Invoice is already paid", code="invoice_already_paid")
-    if invoice["status"] not in ("open", "uncollectible"):
-        raise invalid(f"Invoices with status {invoice['status']} can't be paid.", code="invoice_not_open")
-    if is_elsewhere:
+    if invoice["status"] == "void":
+        raise invalid("Invoices with status void can't be paid.", code="invoice_not_open")
+    method = payment_methods.find(world, token, "payment_method") if token else None
+    if method is not None:
+        world.add(method)
+    if invoice["status"] == "draft":
+        invoicing.finalize(world, invoice)
+    if is_elsewhere or invoice["amount_due"] == 0:
         charging.settle_without_charge(world, invoice)
         return invoice
-    method = payment_methods.find(world, token, "payment_method") if token else None
     refused = charging.attempt(world, invoice, method=method)
     if refused is not None:
         raise refused

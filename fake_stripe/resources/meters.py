@@ -17,6 +17,8 @@ IDENTIFIER_WINDOW_SECONDS = DAY_SECONDS
 _OLDEST_SECONDS = 35 * DAY_SECONDS
 _FUTURE_SECONDS = 5 * 60
 _MOST_IDENTIFIER_CHARACTERS = 100
+_MOST_DIGITS = 15
+_MOST_WINDOWS = 10_000
 _GROUPINGS = {"day": DAY_SECONDS, "hour": 3_600}
 
 
@@ -173,6 +175,8 @@ def list_summaries(world: World, params: Params, name: str) -> Resource:
             f"start_time and end_time must align with {grouping or 'minute'} boundaries.", "start_time"
         )
     step = width if grouping else max(end - start, 1)
+    if not 0 <= start < end or (end - start) // step > _MOST_WINDOWS:
+        raise invalid("end_time must be after start_time, and not too far.", "end_time")
     found = []
     for begin in range(start, end, step):
         counted = events(world, name, customer, begin, min(begin + step, end))
@@ -233,11 +237,15 @@ def _check_value(meter: Resource, payload: dict[str, str]) -> None:
         return
     value_key = meter["value_settings"]["event_payload_key"]
     try:
-        is_number = Decimal(payload.get(value_key, "")).is_finite()
+        value = Decimal(payload.get(value_key, ""))
     except InvalidOperation:
-        is_number = False
-    if not is_number:
+        value = Decimal("NaN")
+    if not value.is_finite():
         raise invalid(f"Invalid value for payload key {value_key}.", "payload", "meter_event_invalid_value")
+    if abs(value.adjusted()) >= _MOST_DIGITS or len(value.as_tuple().digits) > _MOST_DIGITS:
+        raise invalid(
+            f"A value has at most {_MOST_DIGITS} digits.", "payload", "meter_event_value_too_many_digits"
+        )
 
 
 def _check_identifier(world: World, identifier: str) -> None:

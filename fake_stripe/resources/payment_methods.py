@@ -24,14 +24,12 @@ def create(world: World, params: Params) -> Resource:
     metadata = params.metadata()
     params.ignore("billing_details", "allow_redisplay")
     params.finish()
-    method = make(world, card)
-    method["metadata"] = metadata
-    return method
+    return world.add(fresh(world, card) | {"metadata": metadata})
 
 
-def make(world: World, card: Card) -> Resource:
-    """Make a payment method of a test card."""
-    method: Resource = {
+def fresh(world: World, card: Card) -> Resource:
+    """Return a payment method of a test card; it is kept once it is attached or pays."""
+    return {
         "id": world.new_id("pm"),
         "object": "payment_method",
         "allow_redisplay": "unspecified",
@@ -51,13 +49,12 @@ def make(world: World, card: Card) -> Resource:
         "_behaviour": card.behaviour,
         "_attaches": card.attaches,
     }
-    return world.add(method)
 
 
 def find(world: World, name: str, param: str | None = None) -> Resource:
-    """Return the payment method; a test token makes one, as it does at Stripe."""
+    """Return the payment method; a test token gives a fresh one, as it does at Stripe."""
     card = cards.by_token(name)
-    return make(world, card) if card else world.get("payment_method", name, param)
+    return fresh(world, card) if card else world.get("payment_method", name, param)
 
 
 def attach(world: World, params: Params, name: str) -> Resource:
@@ -80,6 +77,7 @@ def attach_to(world: World, method: Resource, customer: Resource) -> Resource:
         behaviour = method["_behaviour"]
         raise card_error(cards.error_code(behaviour), cards.message(behaviour), cards.decline_code(behaviour))
     method["customer"] = customer["id"]
+    world.add(method)
     world.emit("payment_method.attached", method)
     return method
 
@@ -113,9 +111,10 @@ def retrieve(world: World, params: Params, name: str) -> Resource:
 def update(world: World, params: Params, name: str) -> Resource:
     """Change a payment method's metadata."""
     method = world.get("payment_method", name)
-    method["metadata"] = params.metadata(method["metadata"])
+    metadata = params.metadata(method["metadata"])
     params.ignore("billing_details", "card", "allow_redisplay")
     params.finish()
+    method["metadata"] = metadata
     world.emit("payment_method.updated", method)
     return method
 

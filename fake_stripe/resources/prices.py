@@ -12,6 +12,8 @@ from fake_stripe.router import Route
 from fake_stripe.world import Resource, World
 
 _MOST_LOOKUP_KEYS = 10
+_MOST_INTERVALS = {"day": 1_095, "week": 156, "month": 36, "year": 3}
+_LONGEST_NUMBER = 30
 
 
 def create(world: World, params: Params) -> Resource:
@@ -30,7 +32,6 @@ def create(world: World, params: Params) -> Resource:
         "lookup_key": None,
         "metadata": params.metadata(),
         "nickname": params.text("nickname"),
-        "product": _product(world, params),
         "recurring": recurring,
         "tax_behavior": params.choice("tax_behavior", "exclusive", "inclusive", "unspecified")
         or "unspecified",
@@ -40,8 +41,13 @@ def create(world: World, params: Params) -> Resource:
         "_tiers": tiers,
     }
     price |= _unit_amount(params, price["billing_scheme"])
-    _give_lookup_key(world, params, price)
+    holders = _take_lookup_key(world, params, price)
+    product = _product(world, params)
+    price["product"] = product["id"]
     params.finish()
+    if world.find("product", product["id"]) is None:
+        products.keep(world, product)
+    _hand_on(world, holders)
     world.add(price)
     world.emit("price.created", price)
     return price
@@ -56,8 +62,9 @@ def update(world: World, params: Params, name: str) -> Resource:
         if params.has("nickname"):
             price["nickname"] = params.text("nickname")
         price["metadata"] = params.metadata(price["metadata"])
-        _give_lookup_key(world, params, price)
+        holders = _take_lookup_key(world, params, price)
         params.finish()
+        _hand_on(world, holders)
     return price
 
 
@@ -87,11 +94,11 @@ def list_prices(world: World, params: Params) -> Resource:
     return result
 
 
-def _product(world: World, params: Params) -> str:
+def _product(world: World, params: Params) -> Resource:
     data = params.group("product_data")
     if data is None:
-        return str(world.get("product", params.required_text("product"), "product")["id"])
-    return str(products.create(world, data)["id"])
+        return world.get("product", params.required_text("product"), "product")
+    return products.read(world, data)
 
 
 def _recurring(world: World, params: Params) -> Resource | None:
@@ -109,9 +116,12 @@ def _recurring(world: World, params: Params) -> Resource | None:
         raise invalid("Metered prices must be backed by a meter.", "recurring[meter]")
     if meter is not None:
         world.get("billing.meter", meter, "recurring[meter]")
+    count = group.integer("interval_count") or 1
+    if not 1 <= count <= _MOST_INTERVALS[interval]:
+        raise invalid("Intervals may not be longer than three years.", "recurring[interval_count]")
     return {
         "interval": interval,
-        "interval_count": group.integer("interval_count") or 1,
+        "interval_count": count,
         "meter": meter,
         "trial_period_days": None,
         "usage_type": usage,
@@ -133,7 +143,9 @@ def _amounts(whole: int | None, decimal: str | None, name: str) -> Resource:
     try:
         value = Decimal(text)
     except InvalidOperation:
-        raise invalid(f"Invalid decimal: {text}", f"{name}_decimal") from None
+        value = Decimal("NaN")
+    if not value.is_finite() or abs(value.adjusted()) > _LONGEST_NUMBER:
+        raise invalid(f"Invalid decimal: {text}", f"{name}_decimal")
     if value < 0:
         raise invalid("This value must be greater than or equal to 0.", name, "parameter_invalid_integer")
     is_whole = value == value.to_integral_value()
@@ -141,13 +153,13 @@ def _amounts(whole: int | None, decimal: str | None, name: str) -> Resource:
 
 
 def _tier(params: Params) -> Resource:
-    up_to = params.required_text("up_to")
+    up_to = None if params.required_text("up_to") == "inf" else params.integer("up_to")
     decimal, whole = params.text("unit_amount_decimal"), params.integer("unit_amount")
     flat = params.integer("flat_amount")
     return {
         "flat_amount": flat,
         "flat_amount_decimal": None if flat is None else str(flat),
-        "up_to": None if up_to == "inf" else int(up_to),
+        "up_to": up_to,
         **_amounts(whole or 0, decimal, "unit_amount"),
     }
 
@@ -156,27 +168,32 @@ def _transform(params: Params) -> Resource | None:
     group = params.group("transform_quantity")
     if group is None:
         return None
-    return {"divide_by": group.required_integer("divide_by"), "round": group.choice("round", "down", "up")}
+    divide_by = group.required_integer("divide_by")
+    if divide_by < 1:
+        raise invalid("This value must be greater than or equal to 1.", "transform_quantity[divide_by]")
+    return {"divide_by": divide_by, "round": group.choice("round", "down", "up")}
 
 
-def _give_lookup_key(world: World, params: Params, price: Resource) -> None:
+def _take_lookup_key(world: World, params: Params, price: Resource) -> list[Resource]:
+    """Give the price its key; return the prices that have it to hand on, once nothing was refused."""
     key, takes = params.text("lookup_key"), params.boolean("transfer_lookup_key")
-    if params.unsets("lookup_key"):
-        price["lookup_key"] = None
-    if key is None:
-        return
-    for holder in matching(world.all("price"), lookup_key=key):
-        if holder is price:
-            continue
-        if not takes:
-            raise invalid(
-                f"A price (`{holder['id']}`) already uses that lookup key.",
-                "lookup_key",
-                "resource_already_exists",
-            )
+    if params.has("lookup_key"):
+        price["lookup_key"] = key
+    holders = matching(world.all("price"), lookup_key=key) if key is not None else []
+    others = [holder for holder in holders if holder["id"] != price["id"]]
+    if others and not takes:
+        raise invalid(
+            f"A price (`{others[0]['id']}`) already uses that lookup key.",
+            "lookup_key",
+            "resource_already_exists",
+        )
+    return others
+
+
+def _hand_on(world: World, holders: list[Resource]) -> None:
+    for holder in holders:
         with world.changing(holder, "price.updated"):
             holder["lookup_key"] = None
-    price["lookup_key"] = key
 
 
 ROUTES: tuple[Route, ...] = (

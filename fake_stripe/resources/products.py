@@ -13,6 +13,20 @@ _TEXTS = ("description", "statement_descriptor", "unit_label", "url", "tax_code"
 
 def create(world: World, params: Params) -> Resource:
     """Make a product."""
+    product = read(world, params)
+    params.finish()
+    return keep(world, product)
+
+
+def keep(world: World, product: Resource) -> Resource:
+    """Keep a product that was read, and tell of it."""
+    world.add(product)
+    world.emit("product.created", product)
+    return product
+
+
+def read(world: World, params: Params) -> Resource:
+    """Return the product that a request describes; it is not kept yet."""
     name = params.text("id") or world.new_id("prod")
     if world.find("product", name):
         raise invalid("Product already exists.", "id", "resource_already_exists")
@@ -38,11 +52,7 @@ def create(world: World, params: Params) -> Resource:
         "updated": world.now(),
         "url": None,
     }
-    product |= {field: params.text(field) for field in _TEXTS}
-    params.finish()
-    world.add(product)
-    world.emit("product.created", product)
-    return product
+    return product | {field: params.text(field) for field in _TEXTS}
 
 
 def update(world: World, params: Params, name: str) -> Resource:

@@ -25,6 +25,8 @@ STATUSES = (
     "trialing",
     "unpaid",
 )
+_LONGEST_TRIAL_DAYS = 730
+_FURTHEST_SECONDS = 5 * 366 * DAY_SECONDS
 _PRORATIONS = ("always_invoice", "create_prorations", "none")
 _PAYMENTS = ("allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete")
 _BLANK: Resource = {
@@ -131,22 +133,17 @@ def update(world: World, params: Params, name: str) -> Resource:
     ends_trial = params.text("trial_end") == "now" and subscription["status"] == "trialing"
     groups = params.groups("items")
     items = read_changes(world, subscription, groups) if groups else None
-    before = copy.deepcopy({field: value for field, value in subscription.items() if field != "items"})
-    had = [dict(item) for item in subscription["items"]["data"]]
-    try:
-        with world.changing(subscription, lifecycle.UPDATED):
-            _set_changes(world, params, subscription)
-            params.ignore("off_session", "automatic_tax")
-            params.finish()
-            if items is not None:
-                _refuse_mixture(subscription, terms)
-    except Exception:
-        subscription |= before  # a refused request changes nothing
-        subscription["items"]["data"] = had
-        raise
-    if items is not None or terms.restarts_period:
-        wanted = items if items is not None else copy.copy(subscription["items"]["data"])
-        lifecycle.change(world, subscription, [dict(item) for item in wanted], terms)
+    if items is None and terms.restarts_period:
+        items = [dict(item) for item in subscription["items"]["data"]]
+    with world.changing(subscription, lifecycle.UPDATED):
+        _set_changes(world, params, subscription)
+        params.ignore("off_session", "automatic_tax")
+        params.finish()
+        if items is not None:
+            _refuse_mixture(subscription, terms)
+            lifecycle.refuse_unpaid(world, subscription, items, terms)
+    if items is not None:
+        lifecycle.change(world, subscription, items, terms)
     if ends_trial:
         lifecycle.end_trial(world, subscription, bills_at_once=True)
     return subscription
@@ -178,10 +175,11 @@ def cancel(world: World, params: Params, name: str) -> Resource:
     subscription = world.get("subscription", name)
     if subscription["status"] in standing.TERMINAL:
         raise invalid(f"No such subscription: {name}", "id", "resource_missing")
-    _set_cancellation_details(params, subscription)
+    details = _cancellation_details(params, subscription)
     bills = params.boolean("invoice_now")
     params.ignore("prorate")
     params.finish()
+    subscription["cancellation_details"] = details
     if bills:
         lifecycle.end(world, subscription)
     else:
@@ -228,6 +226,8 @@ def set_trial(world: World, params: Params, subscription: Resource) -> None:
     _set_trial_settings(params, subscription)
     if days and end:
         raise invalid("You cannot set both trial_end and trial_period_days.", "trial_end")
+    if days is not None and not 0 <= days <= _LONGEST_TRIAL_DAYS:
+        raise invalid("Trials may last 730 days at most.", "trial_period_days")
     if days:
         subscription["trial_end"] = world.now() + days * DAY_SECONDS
     elif end and end != "now":
@@ -238,7 +238,7 @@ def set_trial(world: World, params: Params, subscription: Resource) -> None:
 def _set_changes(world: World, params: Params, subscription: Resource) -> None:
     subscription["metadata"] = params.metadata(subscription["metadata"])
     _set_plain(world, params, subscription)
-    _set_cancellation_details(params, subscription)
+    subscription["cancellation_details"] = _cancellation_details(params, subscription)
     _set_end(world, params, subscription)
     _set_trial_settings(params, subscription)
     _set_trial_end(world, params, subscription)
@@ -282,7 +282,7 @@ def _set_end(world: World, params: Params, subscription: Resource) -> None:
     elif boundary in ("min_period_end", "max_period_end"):
         subscription["cancel_at"] = period_end
     elif boundary:
-        subscription["cancel_at"] = int(boundary)
+        subscription["cancel_at"] = _future(world, boundary, "cancel_at")
     elif at_period_end is False or params.unsets("cancel_at"):
         subscription |= {"cancel_at_period_end": False, "cancel_at": None}
     if subscription["cancel_at"] is None:
@@ -293,11 +293,12 @@ def _set_end(world: World, params: Params, subscription: Resource) -> None:
         subscription["cancellation_details"]["reason"] = "cancellation_requested"
 
 
-def _set_cancellation_details(params: Params, subscription: Resource) -> None:
-    details = params.group("cancellation_details")
-    if details is not None:
-        for field in ("comment", "feedback"):
-            subscription["cancellation_details"][field] = details.text(field)
+def _cancellation_details(params: Params, subscription: Resource) -> Resource:
+    details: Resource = dict(subscription["cancellation_details"])
+    group = params.group("cancellation_details")
+    return (
+        details if group is None else details | {name: group.text(name) for name in ("comment", "feedback")}
+    )
 
 
 def _set_trial_settings(params: Params, subscription: Resource) -> None:
@@ -323,8 +324,11 @@ def _set_trial_end(world: World, params: Params, subscription: Resource) -> None
 
 
 def _future(world: World, text: str, param: str) -> int:
-    if not text.isdecimal() or int(text) <= world.now():
-        raise invalid(f"Invalid timestamp: {param} must be an integer Unix timestamp in the future.", param)
+    latest = world.now() + _FURTHEST_SECONDS
+    if not (text.isascii() and text.isdecimal() and len(text) < 12 and world.now() < int(text) <= latest):
+        raise invalid(
+            f"Invalid timestamp: {param} must be an integer Unix timestamp in the next five years.", param
+        )
     return int(text)
 
 

@@ -170,7 +170,7 @@ def test_every_demo_has_one_key_of_its_own_and_a_call_is_charged(
 ) -> None:
     first = spawn("demo", "--port", "0", "--json", DATABASE_URL=fresh_database_url)
     old = json.loads(first.line())
-    assert list(old) == ["url", "graphql", "admin", "key", "account"]
+    assert list(old) == ["url", "graphql", "admin", "key", "account", "stripe"]
     first.stop()
     second = spawn("demo", "--port", "0", "--json", "--workers", "2", DATABASE_URL=fresh_database_url)
     ready = json.loads(second.line())

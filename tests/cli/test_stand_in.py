@@ -131,3 +131,44 @@ def test_production_refuses_a_stand_in(apart: Run, database: dict[str, str]) -> 
     )
     assert refused.code == 1
     assert "STRIPE_API_BASE" in refused.stderr
+
+
+CHECKOUT = """mutation($url: String!) {
+  createCheckoutSession(input: {planId: "pro", successUrl: $url, cancelUrl: $url}) {
+    url userErrors { message }
+  }
+}"""
+PORTAL = """mutation($url: String!) {
+  createPortalSession(input: {returnUrl: $url}) { url userErrors { message } }
+}"""
+
+
+def ask(said: dict[str, str], query: str, **variables: str) -> Any:
+    headers = {"Authorization": f"Bearer {said['key']}"}
+    body = {"query": query, "variables": variables}
+    answer = httpx.post(said["graphql"], json=body, headers=headers, timeout=60, trust_env=False).json()
+    assert "errors" not in answer, answer
+    return answer["data"]
+
+
+def plan_of(said: dict[str, str]) -> str:
+    return str(ask(said, "{ viewer { plan { id } } }")["viewer"]["plan"]["id"])
+
+
+def test_in_the_demo_a_plan_is_bought_and_cancelled_by_clicking(
+    spawn: Spawn, database: dict[str, str]
+) -> None:
+    served = spawn("demo", "--port", "0", "--json", **database)
+    said = ready(served)
+    assert plan_of(said) == "plan_free"
+    bought = ask(said, CHECKOUT, url=f"{said['url']}/")["createCheckoutSession"]
+    assert bought["userErrors"] == []
+    paid = httpx.post(bought["url"], data={"card": "pm_card_visa"}, trust_env=False)
+    assert (paid.status_code, paid.headers["location"]) == (303, f"{said['url']}/")
+    until(lambda: plan_of(said) == "plan_pro")
+    portal = ask(said, PORTAL, url=f"{said['url']}/")["createPortalSession"]["url"]
+    (subscription,) = client(said["stripe"]).subscriptions.list().data
+    form = {"action": "cancel_now", "subscription": subscription.id}
+    assert httpx.post(portal, data=form, trust_env=False).status_code == 303
+    until(lambda: plan_of(said) == "plan_free")
+    assert served.stop().code == 0

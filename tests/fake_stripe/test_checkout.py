@@ -158,7 +158,7 @@ def test_a_session_that_stripe_refuses_is_refused(shop: Shop, params: dict[str, 
 
 
 def test_names_from_outside_are_escaped_on_the_page(shop: Shop) -> None:
-    shop.v1.prices.update(shop.pro, {"nickname": "<script>alert(1)</script>"})
+    shop.v1.products.update(shop.product, {"name": "<script>alert(1)</script>"})
     page = _page(_session(shop))
     assert "<script>" not in page.text
     assert "&lt;script&gt;" in page.text

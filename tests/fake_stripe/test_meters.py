@@ -128,6 +128,18 @@ def test_usage_is_billed_when_the_period_ends(shop: Shop) -> None:
     assert invoice.amount_paid == 2_151
 
 
+def test_usage_that_is_told_of_before_the_draft_is_finalized_is_on_it(shop: Shop) -> None:
+    customer = shop.customer()
+    subscription = shop.subscribe(shop.metered, customer=customer)
+    shop.fake.advance(days=28)
+    assert shop.invoice(subscription).total == 0
+    _send(shop, customer, 100, timestamp=NOW + 28 * DAY - 1)
+    _send(shop, customer, 7)  # of the next period
+    shop.fake.advance(seconds=HOUR)
+    invoice = shop.invoice(subscription)
+    assert (invoice.total, invoice.amount_paid, invoice.lines.data[0].quantity) == (50, 50, 100)
+
+
 def test_usage_is_billed_when_the_subscription_ends(shop: Shop) -> None:
     customer = shop.customer()
     subscription = shop.subscribe(shop.metered, customer=customer)

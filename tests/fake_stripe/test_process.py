@@ -105,7 +105,8 @@ def test_a_page_that_is_not_there_says_so(fake: FakeStripe, path: str) -> None:
 def test_a_running_clock_brings_things_about_by_itself() -> None:
     with running("--seed", "1") as fake:
         shop = Shop.open(fake)
-        session = shop.subscribe(shop.pro, trial_end=fake.look()["now"] + 1)
+        session = shop.subscribe(shop.pro, trial_period_days=1)
+        fake.advance(to=session.trial_end - 1)
         deadline = time.monotonic() + 30
         while shop.now(session).status == "trialing":
             assert time.monotonic() < deadline

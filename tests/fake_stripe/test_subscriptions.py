@@ -111,7 +111,9 @@ def test_a_trial_costs_nothing_and_is_announced_three_days_before_its_end(shop: 
     subscription = shop.subscribe(trial_period_days=14)
     assert (subscription.status, subscription.trial_end) == ("trialing", NOW + 14 * DAY)
     assert shop.invoice(subscription).total == 0
-    shop.fake.advance(days=11)
+    shop.fake.advance(days=11, seconds=-1)
+    assert "customer.subscription.trial_will_end" not in shop.types()
+    shop.fake.advance(seconds=1)
     assert "customer.subscription.trial_will_end" in shop.types()
     shop.fake.advance(days=3, seconds=HOUR)
     assert shop.now(subscription).status == "active"
