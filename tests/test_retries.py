@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ async def find_seat(ticket: str) -> str:
 '''
 PAUSE_SECONDS = 0.03
 KILLS = 4
+GIVEN_BACK_SECONDS = 120.0
 
 
 @dataclass
@@ -265,5 +267,7 @@ def _account_and_secret(server: Killable) -> tuple[str, str]:
 async def _await_given_back(server: Killable) -> None:
     """Wait until the reaper has given back what killed servers held."""
     async with connected(server.environment["DATABASE_URL"]) as connection:
+        deadline = time.monotonic() + GIVEN_BACK_SECONDS
         while await connection.fetchval("SELECT count(*) FROM reservation WHERE state = 'open'"):
+            assert time.monotonic() < deadline, "what killed servers held was never given back"
             await asyncio.sleep(0.1)

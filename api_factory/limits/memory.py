@@ -24,7 +24,8 @@ _NEVER_MS = 2**62
 class _Counter:
     """Two windows of one key.
 
-    The millisecond of the first hit counts as passed, so the current window started just before it.
+    The millisecond of the first hit counts as passed, so the current window started just before it. When
+    it has passed, the windows are read as if they had moved on; only what is counted moves them.
     """
 
     __slots__ = ("current", "demand", "key", "previous", "started_ms", "window_ms")
@@ -36,6 +37,13 @@ class _Counter:
         self.started_ms = started_ms
         self.previous = 0
         self.current = 0
+
+    def add(self, units: int, now_ms: int) -> None:
+        """Count units in the window of this millisecond."""
+        if now_ms - self.started_ms > self.window_ms:
+            self.started_ms += self.window_ms
+            self.previous, self.current = self.current, 0
+        self.current += units
 
 
 class WindowStorage(Storage, SlidingWindowCounterSupport):
@@ -94,7 +102,7 @@ class WindowStorage(Storage, SlidingWindowCounterSupport):
         for demand, counter in found:
             if counter is None:
                 counter = self._start(demand.key, demand.window_ms, now_ms, demand)
-            counter.current += demand.cost
+            counter.add(demand.cost, now_ms)
             readings.append((counter.previous, counter.current, now_ms - counter.started_ms))
         return True, readings
 
@@ -106,7 +114,7 @@ class WindowStorage(Storage, SlidingWindowCounterSupport):
                 self._sweep(now_ms, SWEPT_PER_WINDOW)
             key = demand.key
             counter = self._live(key, now_ms) or self._start(key, demand.window_ms, now_ms, demand)
-            counter.current += demand.cost
+            counter.add(demand.cost, now_ms)
 
     def used(self) -> list[Demand]:
         """Return, for each counter that still counts, a demand that costs all that is used of it."""
@@ -117,14 +125,10 @@ class WindowStorage(Storage, SlidingWindowCounterSupport):
 
     def _live(self, key: str, now_ms: int) -> _Counter | None:
         counter = self._counters.get(key)
-        if counter is None or now_ms - counter.started_ms <= counter.window_ms:
+        if counter is None or now_ms - counter.started_ms < 2 * counter.window_ms:
             return counter
-        if now_ms - counter.started_ms >= 2 * counter.window_ms:
-            del self._counters[key]
-            return None
-        counter.previous, counter.current = counter.current, 0
-        counter.started_ms += counter.window_ms
-        return counter
+        del self._counters[key]
+        return None
 
     def _start(self, key: str, window_ms: int, now_ms: int, demand: Demand | None = None) -> _Counter:
         counter = self._counters[key] = _Counter(key, window_ms, now_ms - 1, demand)
@@ -226,7 +230,7 @@ class WindowStorage(Storage, SlidingWindowCounterSupport):
 
 
 def _used(counter: _Counter, now_ms: int) -> int:
-    if not counter.previous:
+    if not counter.previous and now_ms - counter.started_ms <= counter.window_ms:
         return counter.current
     return units_used(_read(counter, now_ms), counter.window_ms)
 
@@ -234,7 +238,10 @@ def _used(counter: _Counter, now_ms: int) -> int:
 def _read(counter: _Counter | None, now_ms: int) -> Reading:
     if counter is None:
         return UNTOUCHED
-    return counter.previous, counter.current, now_ms - counter.started_ms
+    elapsed_ms = now_ms - counter.started_ms
+    if elapsed_ms > counter.window_ms:
+        return counter.current, 0, elapsed_ms - counter.window_ms
+    return counter.previous, counter.current, elapsed_ms
 
 
 def _demand(key: str, limit: int, window_seconds: int, cost: int) -> Demand:

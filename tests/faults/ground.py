@@ -24,7 +24,7 @@ from api_factory.wiring import opened
 from tests.faults.clients import HANG_SECONDS, UNITS, Call, Load
 from tests.faults.postgres import Postgres
 from tests.faults.serving import Server, environment
-from tests.faults.waiting import until
+from tests.faults.waiting import START_SECONDS, until
 
 TESTS = Actor("system", "faults")
 NIL = UUID(int=0)
@@ -117,7 +117,7 @@ class Ground:
             await self.postgres.start()
         for server in self.servers:
             await server.ready()
-        await until(self._is_complete, "every worker has registered")
+        await until(self._is_complete, "every worker has registered", seconds=START_SECONDS)
 
     async def _is_complete(self) -> bool:
         pids = {pid for server in self.servers for pid in server.workers}

@@ -13,7 +13,7 @@ import asyncpg
 
 from api_factory.embedded import cluster
 from api_factory.embedded.binaries import find_binaries
-from tests.faults.waiting import until
+from tests.faults.waiting import START_SECONDS, until
 
 PORT = 5432  # a part of the socket's name only: it listens on no network
 
@@ -65,8 +65,8 @@ class Postgres:
         self._address.parent.mkdir(mode=0o700, exist_ok=True)
         programs = cluster.settle_programs(find_binaries(), self.directory, self._address.parent)
         cluster.prepare(programs, self.directory)
-        await until(lambda: self._start_once(programs), "PostgreSQL starts")
-        await until(self._answers, "PostgreSQL answers")
+        await until(lambda: self._start_once(programs), "PostgreSQL starts", seconds=START_SECONDS)
+        await until(self._answers, "PostgreSQL answers", seconds=START_SECONDS)
 
     def kill(self) -> None:
         """End the postmaster without a warning; its children notice."""

@@ -10,13 +10,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tests.faults.postgres import family
-from tests.faults.waiting import until
+from tests.faults.waiting import START_SECONDS, until
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -112,10 +113,13 @@ class Server:
             return False
 
     async def ready(self) -> None:
-        """Return when it can serve; fail with its own words when it ends before."""
+        """Return when it can serve; fail with its own words when it ends before, or never can."""
         assert self._process is not None
+        deadline = time.monotonic() + START_SECONDS
         while not await self.is_ready():
             assert self._process.poll() is None, self.words
+            waited = f"the server was not ready within {START_SECONDS:g} s; it said: {self.words}"
+            assert time.monotonic() < deadline, waited
             await asyncio.sleep(0.05)
 
     @property

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 PATIENCE_SECONDS = 60.0
+START_SECONDS = 180.0  # a database and two servers of two workers, on a machine that does other work
 POLL_SECONDS = 0.02
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
@@ -49,6 +49,17 @@ STEPS = st.lists(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
+# A call that is refused, or only looked at, when one window has passed: the next but one begins anew.
+@example(
+    steps=[(0, [(0, 0)]), (3458, [(0, 0)]), (93632, [(1, 6)]), (1054, [(0, 0), (1, 7)]), (22885, [(0, 1)])]
+)
+@example(
+    steps=[
+        (0, [(1, 0), (1, 3), (1, 7)]),
+        (7_177_327, [(0, 0), (1, 4), (1, 5), (1, 3)]),
+        (38_008, [(1, 1)]),
+    ]
+)
 async def test_every_verdict_and_every_reading_is_that_of_memory(
     steps: list[tuple[int, list[tuple[int, int]]]], store_url: str, connect: Open
 ) -> None:
