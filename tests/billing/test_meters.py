@@ -183,7 +183,7 @@ async def test_an_override_holds_from_its_own_moment_on(metered: MeterGround) ->
     await metered.use(payer, 12)
     accounts = Accounts(metered.db, Audit(metered.db))
     await accounts.set_quota(account, 50, reason="a gift", by=BY)
-    payer = replace(payer, account_epoch=(await accounts.get(account)).epoch)
+    payer = payer._replace(account_epoch=(await accounts.get(account)).epoch)
     await metered.use(payer, 38)
     await metered.meters.flush(account)
     assert metered.at_stripe(customer) == 2
