@@ -229,11 +229,16 @@ def test_the_exit_code_is_the_commands(dev: Dev) -> None:
     assert dev("run", "sh", "-c", "exit 7").returncode == 7
 
 
+def hear_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_signals_reach_the_command_for_it_has_taken_the_place(project: Path, dev: Dev) -> None:
     dev("run", "true")
     code = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
     argv = [sys.executable, "dev.py", "run", "python", "-c", code]
-    where: dict[str, Any] = {"cwd": project, "env": environment(project)}
+    # A shell starts what runs in the background deaf to Ctrl-C, and children inherit that.
+    where: dict[str, Any] = {"cwd": project, "env": environment(project), "preexec_fn": hear_interrupts}
     with subprocess.Popen(argv, **where, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert int(child.stdout.readline()) == child.pid

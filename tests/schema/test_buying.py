@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from api_factory.actions import Catalogue
 from api_factory.billing.setup import Setup, SetupWish
 from api_factory.db import Database
+from api_factory.usage import Line, Payer
 from api_factory.wiring import build_engine
 from schema.build import build_schema
 from schema.http import GraphQLHTTP
@@ -354,6 +356,48 @@ async def test_a_grace_is_shown_with_its_end(shop: Store) -> None:
     bought = (await shop.data(SUBSCRIPTION, key=key))["viewer"]["subscription"]
     assert bought["status"] == "GRACE"
     assert bought["graceEndsAt"] is not None
+
+
+async def test_units_beyond_the_quota_are_on_the_invoice_of_the_period_they_were_used_in(
+    shop: Store,
+) -> None:
+    account = await shop.account()
+    key = await shop.key(account, *BUYER)
+    await shop.open(key, "scale")
+    shop.fake.pay(shop.sessions()[0].id)
+    await shop.hear()
+    bought = await shop.engine.accounts.get(account.id)
+    payer = Payer(account.id, key.key.id, True, key.key.epoch, await epoch_of(shop, bought))
+    await shop.engine.ledger.charge(payer, [Line("echo", 8_000)], "r")
+    (standing,) = await shop.engine.billing.billing.subscriptions(account.id)
+    assert standing.current_period_end is not None
+    now = await shop.engine.db.fetchval("SELECT af_now()")
+    # The period has ended, and Stripe has made a draft of its invoice, which it finalizes after an hour.
+    await pass_by(shop, standing.current_period_end - now + timedelta(seconds=90))
+    await shop.hear()
+    (window,) = await shop.engine.db.fetch("SELECT units, state, counted_at FROM meter_window")
+    assert (window["units"], window["state"]) == (3_000, "sent")
+    assert window["counted_at"] < standing.current_period_end
+    shop.fake.advance(seconds=2 * 3_600)
+    renewal = shop.fake.v1.invoices.list().data[0]
+    assert (renewal.billing_reason, renewal.status) == ("subscription_cycle", "paid")
+    assert renewal.amount_paid == 9_900 + 60
+
+
+async def epoch_of(shop: Store, account: Any) -> int:
+    """Return what the ledger compares: the newest of the account's epoch and its plan's."""
+    plan = await shop.engine.db.fetchval("SELECT epoch FROM plan WHERE slug = $1", account.plan_slug)
+    return max(int(account.epoch), int(plan))
+
+
+async def pass_by(shop: Store, time: timedelta) -> None:
+    """Let time pass, here and at Stripe."""
+    seconds = round(time.total_seconds())
+    shop.fake.advance(seconds=seconds)
+    await shop.engine.db.execute(
+        "CREATE OR REPLACE FUNCTION af_now() RETURNS timestamptz LANGUAGE sql VOLATILE AS "
+        f"'SELECT clock_timestamp() + interval ''{seconds} seconds'''"
+    )
 
 
 async def test_nothing_can_be_bought_where_billing_is_not_configured(house: House) -> None:
