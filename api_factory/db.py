@@ -46,6 +46,8 @@ _OUTAGES = (
     asyncpg.TooManyConnectionsError,
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,
+    # Several hosts, and none of them is what target_session_attrs asks for: a failover is under way.
+    asyncpg.TargetServerAttributeNotMatched,
     asyncpg.QueryCanceledError,
     asyncpg.LockNotAvailableError,
     asyncpg.DeadlockDetectedError,

@@ -58,8 +58,8 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         default=None,
         validation_alias="DATABASE_URL",
-        description="PostgreSQL 15 or newer, `postgresql://user:password@host:5432/name`. "
-        "Unset: an embedded server under the data directory.",
+        description="PostgreSQL 15 or newer, `postgresql://user:password@host:5432/name`; with standbys, "
+        "`…@one:5432,two:5432/name?target_session_attrs=read-write`. Unset: an embedded server under the data directory.",
     )
     redis_url: SecretStr | None = Field(
         default=None,

@@ -76,6 +76,10 @@ class Postgres:
         """Shut it down as an administrator would: connections are cut."""
         self._end(signal.SIGINT)
 
+    def crash(self) -> None:
+        """End it as a crash does, children first and without a checkpoint; nothing of it is left."""
+        self._end(signal.SIGQUIT)
+
     def freeze(self) -> list[int]:
         """Stop every process of it in its tracks, connections open; return whom to `thaw`."""
         assert self._server is not None
