@@ -59,7 +59,8 @@ class Settings(BaseSettings):
         default=None,
         validation_alias="DATABASE_URL",
         description="PostgreSQL 15 or newer, `postgresql://user:password@host:5432/name`; with standbys, "
-        "`…@one:5432,two:5432/name?target_session_attrs=read-write`. Unset: an embedded server under the data directory.",
+        "`…@one:5432,two:5432/name?target_session_attrs=read-write`. "
+        "Unset: an embedded server under the data directory.",
     )
     redis_url: SecretStr | None = Field(
         default=None,
