@@ -115,7 +115,7 @@ class Billing:
         return Applied(account.id, after.attention)
 
     async def suspend_due(self, *, at_most: int = 100) -> int:
-        """Suspend whoever is owed for and has no grace left, without any event; return how many accounts.
+        """Suspend whoever is owed for and has no grace left, without any event; return how many were due.
 
         Any number of workers may call it: each account is suspended once.
         """

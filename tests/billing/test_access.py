@@ -161,10 +161,9 @@ async def test_a_hold_and_its_end_need_no_restart_and_no_second_event(ground: Gr
     await ground.advance(days=32)
     await ground.deliver()
     await ground.advance(days=8)
-    assert await asyncio.gather(ground.billing.suspend_due(), ground.billing.suspend_due()) in (
-        [1, 1],
-        [1, 0],
-    )
+    # Either of the two may come too late to find it due.
+    found = await asyncio.gather(ground.billing.suspend_due(), ground.billing.suspend_due())
+    assert sorted(found) in ([0, 1], [1, 1])
     assert await ground.access() == ("pro", "UNPAID")
     assert (await ground.notices()).count("billing.suspended") == 1
     (episode,) = await ground.episodes()
